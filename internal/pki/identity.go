@@ -1,0 +1,104 @@
+package pki
+
+import (
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// identityFile holds a node's key, its certificate and the CA's certificate together, so that one rename replaces all.
+const identityFile = "identity.pem"
+
+// Identity is who this node is, and whom it believes. It is immutable and safe for concurrent use.
+type Identity struct {
+	Overlay string
+	Name    string
+	Role    Role
+	Cert    tls.Certificate
+	Roots   *x509.CertPool // the overlay's CA and nothing else
+	CA      [32]byte       // fingerprint of the CA, as in tokens
+
+	// Time is the clock certificates are judged by; nil means time.Now.
+	Time func() time.Time
+}
+
+// NewIdentity puts a key together with the certificate signed for it, after checking that key, certificate and CA belong
+// together. It does not look at dates: an expired identity can still be loaded and shown.
+func NewIdentity(key *ecdsa.PrivateKey, leafDER, caDER []byte) (*Identity, error) {
+	leaf, err := x509.ParseCertificate(leafDER)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the node's certificate: %w", err)
+	}
+	ca, err := x509.ParseCertificate(caDER)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the CA's certificate: %w", err)
+	}
+	if !key.PublicKey.Equal(leaf.PublicKey) {
+		return nil, errors.New("cannot use the node's certificate: it was signed for another key")
+	}
+	overlay, name, role, err := nameOf(leaf)
+	if err != nil {
+		return nil, err
+	}
+	if err := leaf.CheckSignatureFrom(ca); err != nil {
+		return nil, fmt.Errorf("cannot use the node's certificate: it is not signed by the overlay's CA: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	return &Identity{Overlay: overlay, Name: name, Role: role, Cert: pair(key, leaf, ca), Roots: roots, CA: fingerprint(ca)}, nil
+}
+
+// LoadIdentity reads what Save wrote. The error is fs.ErrNotExist when this machine has not joined.
+func LoadIdentity(dir string) (*Identity, error) {
+	path := filepath.Join(dir, identityFile)
+	b, err := readBundle(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the node's identity: %w", err)
+	}
+	if b.key == nil || len(b.certs) != 2 {
+		return nil, fmt.Errorf("cannot load the node's identity: %s does not hold a key and two certificates", path)
+	}
+	id, err := NewIdentity(b.key, b.certs[0].Raw, b.certs[1].Raw)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the node's identity from %s: %w", path, err)
+	}
+	return id, nil
+}
+
+// Save writes the identity to dir, readable by its owner only, replacing an older one in one step.
+func (id *Identity) Save(dir string) error {
+	key, ok := id.Cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return fmt.Errorf("cannot save the node's identity: its key is a %T", id.Cert.PrivateKey)
+	}
+	b := bundle{key: key}
+	for _, der := range id.Cert.Certificate {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("cannot save the node's identity: %w", err)
+		}
+		b.certs = append(b.certs, cert)
+	}
+	text, err := b.encode()
+	if err == nil {
+		err = writeSecret(filepath.Join(dir, identityFile), text)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot save the node's identity: %w", err)
+	}
+	return nil
+}
+
+// Expires is when other nodes stop believing this identity.
+func (id *Identity) Expires() time.Time { return id.Cert.Leaf.NotAfter }
+
+func (id *Identity) now() time.Time {
+	if id.Time != nil {
+		return id.Time()
+	}
+	return time.Now()
+}

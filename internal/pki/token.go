@@ -1,0 +1,112 @@
+package pki
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net"
+	"strconv"
+	"strings"
+)
+
+const (
+	tokenPrefix = "vnet1." // the format; a later one gets another number
+	maxToken    = 4 << 10  // bytes of text: room for 16 addresses, and still fits a shell line
+	maxAddrs    = 16       // addresses a machine has at which its Proxy may be reached
+	idLen       = 8        // bytes: names a token in listings and logs, no secret
+	secretLen   = 16       // bytes: 128 bits cannot be guessed
+)
+
+// Token is what an administrator carries from the Proxy to a machine that is to join: where the Proxy is, how to know it
+// (the fingerprint of its CA's key), and the secret that is good for one enrolment.
+type Token struct {
+	Overlay string
+	Addrs   []string // host:port of the Proxy, in the order to try
+	CA      [32]byte
+	ID      string // hex; public
+	Secret  []byte
+}
+
+// wireToken is the text's content. Field names are short because people paste it.
+type wireToken struct {
+	Overlay string   `json:"o"`
+	Addrs   []string `json:"a"`
+	CA      []byte   `json:"c"`
+	ID      string   `json:"i"`
+	Secret  []byte   `json:"s"`
+}
+
+// newToken draws the id and secret of a token.
+func newToken(overlay string, addrs []string, ca [32]byte) (Token, error) {
+	var b [idLen + secretLen]byte
+	rand.Read(b[:]) //nolint:errcheck // crypto/rand.Read never fails since Go 1.24
+	t := Token{Overlay: overlay, Addrs: addrs, CA: ca, ID: hex.EncodeToString(b[:idLen]), Secret: b[idLen:]}
+	return t, t.check()
+}
+
+// String is the text to hand over. It contains the secret: print it once, never log it.
+func (t Token) String() string {
+	body, err := json.Marshal(wireToken{t.Overlay, t.Addrs, t.CA[:], t.ID, t.Secret})
+	if err != nil {
+		panic("pki: a token of strings and bytes must encode: " + err.Error())
+	}
+	sum := crc32.ChecksumIEEE(body)
+	body = append(body, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
+	return tokenPrefix + base64.RawURLEncoding.EncodeToString(body)
+}
+
+// ParseToken reads the text of a token. Its errors never quote the token.
+func ParseToken(s string) (Token, error) {
+	s = strings.TrimSpace(s)
+	text, ok := strings.CutPrefix(s, tokenPrefix)
+	if !ok {
+		return Token{}, fmt.Errorf("cannot read the token: it must begin with %q (make one with: vnet token create)", tokenPrefix)
+	}
+	if len(s) > maxToken {
+		return Token{}, fmt.Errorf("cannot read the token: longer than %d characters", maxToken)
+	}
+	body, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(body) < 4 {
+		return Token{}, errors.New("cannot read the token: characters are missing or foreign; copy it whole, on one line")
+	}
+	body, tail := body[:len(body)-4], body[len(body)-4:]
+	sum := uint32(tail[0])<<24 | uint32(tail[1])<<16 | uint32(tail[2])<<8 | uint32(tail[3])
+	if crc32.ChecksumIEEE(body) != sum {
+		return Token{}, errors.New("cannot read the token: it was altered or cut; copy it whole, on one line")
+	}
+	var w wireToken
+	if err := json.Unmarshal(body, &w); err != nil {
+		return Token{}, fmt.Errorf("cannot read the token: %w", err)
+	}
+	if len(w.CA) != 32 {
+		return Token{}, fmt.Errorf("cannot read the token: its CA fingerprint has %d bytes, not 32", len(w.CA))
+	}
+	t := Token{Overlay: w.Overlay, Addrs: w.Addrs, CA: [32]byte(w.CA), ID: w.ID, Secret: w.Secret}
+	if err := t.check(); err != nil {
+		return Token{}, err
+	}
+	return t, nil
+}
+
+func (t Token) check() error {
+	if err := checkName("overlay", t.Overlay); err != nil {
+		return fmt.Errorf("cannot use the token: %w", err)
+	}
+	if raw, err := hex.DecodeString(t.ID); err != nil || len(raw) != idLen || len(t.Secret) != secretLen {
+		return errors.New("cannot use the token: its id or secret has the wrong length")
+	}
+	if len(t.Addrs) == 0 || len(t.Addrs) > maxAddrs {
+		return fmt.Errorf("cannot use the token: it has %d Proxy addresses; 1 to %d are allowed", len(t.Addrs), maxAddrs)
+	}
+	for _, addr := range t.Addrs {
+		host, port, err := net.SplitHostPort(addr)
+		if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || portErr != nil || n == 0 {
+			return fmt.Errorf("cannot use the token: Proxy address %q is not HOST:PORT", addr)
+		}
+	}
+	return nil
+}
