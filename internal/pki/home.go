@@ -1,0 +1,46 @@
+package pki
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// homeFile lies beside the identity. It holds no secret, but is written like one.
+const homeFile = "home.json"
+
+// Home is where a host finds its Proxy: what the token said at enrolment.
+type Home struct {
+	Proxy string   `json:"proxy"` // node name
+	Addrs []string `json:"addrs"` // host:port, in the order to try
+}
+
+// Save writes the home to dir in one step.
+func (h Home) Save(dir string) error {
+	text, err := json.MarshalIndent(h, "", "  ")
+	if err == nil {
+		err = writeSecret(filepath.Join(dir, homeFile), append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot save where the Proxy is: %w", err)
+	}
+	return nil
+}
+
+// LoadHome reads what Save wrote.
+func LoadHome(dir string) (Home, error) {
+	var h Home
+	path := filepath.Join(dir, homeFile)
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &h)
+	}
+	if err != nil {
+		return Home{}, fmt.Errorf("cannot load where the Proxy is: %w", err)
+	}
+	if err := checkName("node", h.Proxy); err != nil || len(h.Addrs) == 0 {
+		return Home{}, fmt.Errorf("cannot load where the Proxy is: %s names no Proxy or no address; join again", path)
+	}
+	return h, nil
+}
