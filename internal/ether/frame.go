@@ -58,9 +58,6 @@ func (f Frame) L3() int {
 // Bare reports whether the frame is a TCP segment without payload: an acknowledgement, which says nothing about
 // who sends data to whom.
 func (f Frame) Bare() bool {
-	if !f.Valid() {
-		return false
-	}
 	h, ok := f.headers()
 	return ok && h.proto == protoTCP && f.ipEnd(h) <= h.payload
 }
@@ -68,9 +65,6 @@ func (f Frame) Bare() bool {
 // DHCP reports whether the frame is UDP from or to port 67 or 68. Old DHCP clients read such frames raw and
 // refuse an unfinished checksum, so a port completes it at delivery.
 func (f Frame) DHCP() bool {
-	if !f.Valid() {
-		return false
-	}
 	h, ok := f.headers()
 	if !ok || h.proto != protoUDP {
 		return false
@@ -87,8 +81,10 @@ type headers struct {
 }
 
 // headers finds the headers of a whole (unfragmented) TCP segment or UDP datagram; false for anything else.
-// The frame must be Valid.
 func (f Frame) headers() (headers, bool) {
+	if !f.Valid() {
+		return headers{}, false
+	}
 	h := headers{l3: f.L3()}
 	ok := false
 	switch binary.BigEndian.Uint16(f[h.l3-2:]) {
@@ -160,10 +156,26 @@ func (f Frame) behindIPv6(at int) (l4 int, proto uint8, ok bool) {
 	return 0, 0, false
 }
 
+// ipLength returns the length field of the IP header: of the packet in IPv4, behind the first header in IPv6.
+func (f Frame) ipLength(h headers) int {
+	if h.v6 {
+		return int(binary.BigEndian.Uint16(f[h.l3+4:]))
+	}
+	return int(binary.BigEndian.Uint16(f[h.l3+2:]))
+}
+
 // ipEnd returns where the IP packet says it ends; Ethernet may have padded the frame behind it.
 func (f Frame) ipEnd(h headers) int {
 	if h.v6 {
-		return h.l3 + ipv6HeaderLen + int(binary.BigEndian.Uint16(f[h.l3+4:]))
+		return h.l3 + ipv6HeaderLen + f.ipLength(h)
 	}
-	return h.l3 + int(binary.BigEndian.Uint16(f[h.l3+2:]))
+	return h.l3 + f.ipLength(h)
+}
+
+// checksumOffset returns where the transport header has its checksum, bytes from its start.
+func (h headers) checksumOffset() int {
+	if h.proto == protoTCP {
+		return 16
+	}
+	return 6
 }

@@ -84,7 +84,7 @@ func (p *Packet) WireBytes() int {
 
 // cut returns the number of pieces and the bytes of headers in each. A packet whose marks lie counts as one.
 func (p *Packet) cut() (pieces, header int) {
-	if !p.Offload.Segmented() || p.Offload.GSOSize == 0 || !p.Frame.Valid() {
+	if !p.Offload.Segmented() || p.Offload.GSOSize == 0 {
 		return 1, 0
 	}
 	h, ok := p.Frame.headers()

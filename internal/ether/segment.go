@@ -1,0 +1,134 @@
+package ether
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Segmenter cuts super-frames. It belongs to one worker; its zero value is ready.
+//
+// It moves no payload: each piece gets its headers written into the original bytes, right in front of its share
+// of the payload, over the end of the share before. What was there is put back before the next piece, so the
+// super-frame is whole again when Segment returns.
+type Segmenter struct {
+	header [maxHeader]byte // the headers of the super-frame
+	saved  [maxHeader]byte // what the headers of the current piece lie over
+	piece  Packet
+}
+
+const (
+	tcpFIN, tcpPSH, tcpCWR = 0x01, 0x08, 0x80 // flags in the byte at offset 13 of the header (RFC 9293 §3.1)
+	lastFlags              = tcpFIN | tcpPSH  // these may only be on the last piece
+)
+
+var errNoRoom = errors.New("cannot segment: the headers leave no room for payload in a frame of this size")
+
+// segment is one super-frame being cut.
+type segment struct {
+	headers
+	size    int    // bytes of payload in each piece but the last
+	total   int    // bytes of payload
+	pseudo  uint16 // the pseudo-header's sum, for the length of the super-frame
+	length  uint16 // that length: the transport header and the whole payload
+	id      uint16 // IPv4 identification of the first piece
+	seq     uint32 // TCP sequence number of the first piece
+	flags   byte   // TCP flags of the super-frame
+	ipFixed uint64 // the IPv4 header's sum without length, identification and checksum
+}
+
+// Segment cuts the packet into frames and hands each to emit. TCP is cut finer than the packet's GSOSize where
+// maxFrame (bytes from the destination address on; 0 = no limit) asks for it. UDP is cut at GSOSize only, since
+// its cuts are the sender's datagrams, and a packet that is no super-frame is handed on whole; either may
+// therefore be larger than maxFrame.
+//
+// Every piece stands alone, with its checksum partial. A piece is a view into the packet's own bytes: it lives
+// until emit returns, the bytes around it belong to its neighbours, and emit may change only the piece itself
+// and only its headers. No other goroutine may use the packet meanwhile.
+func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
+	if !p.Offload.Segmented() {
+		s.piece = *p
+		emit(&s.piece)
+		return nil
+	}
+	h, err := p.superFrame()
+	if err != nil {
+		return err
+	}
+	c := segment{headers: h, size: int(p.Offload.GSOSize), total: len(p.Frame) - h.payload}
+	if h.proto == protoTCP && maxFrame > 0 {
+		c.size = min(c.size, maxFrame-h.payload)
+		if c.size <= 0 {
+			return errNoRoom
+		}
+	}
+	c.read(p.Frame)
+	copy(s.header[:], p.Frame[:h.payload])
+	for at, n := 0, 0; at < c.total || n == 0; at, n = at+c.size, n+1 {
+		s.emit(p, &c, at, n, emit)
+	}
+	return nil
+}
+
+// emit hands out piece n, whose payload starts at bytes into the payload.
+func (s *Segmenter) emit(p *Packet, c *segment, at, n int, emit func(*Packet)) {
+	size := min(c.size, c.total-at)
+	frame := p.Frame[at : at+c.payload+size : at+c.payload+size]
+	copy(s.saved[:c.payload], frame)
+	copy(frame, s.header[:c.payload])
+	c.write(frame, at, n, size)
+	s.piece = Packet{
+		Frame: frame,
+		Offload: Offload{
+			Flags:      NeedsChecksum,
+			HdrLen:     uint16(c.payload),
+			CsumStart:  uint16(c.l4),
+			CsumOffset: uint16(c.checksumOffset()),
+		},
+		Hops: p.Hops,
+	}
+	emit(&s.piece)
+	copy(frame, s.saved[:c.payload])
+}
+
+// read takes from the headers of the super-frame what its pieces are computed from.
+func (c *segment) read(f Frame) {
+	c.pseudo = binary.BigEndian.Uint16(f[c.l4+c.checksumOffset():])
+	c.length = uint16(len(f) - c.l4)
+	if c.proto == protoTCP {
+		c.seq = binary.BigEndian.Uint32(f[c.l4+4:])
+		c.flags = f[c.l4+13]
+	}
+	if !c.v6 {
+		c.id = binary.BigEndian.Uint16(f[c.l3+4:])
+		sum := sumBytes(0, f[c.l3:c.l3+2])
+		sum = sumBytes(sum, f[c.l3+6:c.l3+10])
+		c.ipFixed = uint64(fold(sumBytes(sum, f[c.l3+12:c.l4])))
+	}
+}
+
+// write makes the headers at the front of f those of piece n, with size bytes of payload from at on.
+func (c *segment) write(f Frame, at, n, size int) {
+	if c.v6 {
+		binary.BigEndian.PutUint16(f[c.l3+4:], uint16(c.payload+size-c.l3-ipv6HeaderLen))
+	} else {
+		length, id := uint16(c.payload+size-c.l3), c.id+uint16(n)
+		binary.BigEndian.PutUint16(f[c.l3+2:], length)
+		binary.BigEndian.PutUint16(f[c.l3+4:], id)
+		binary.BigEndian.PutUint16(f[c.l3+10:], ^fold(c.ipFixed+uint64(length)+uint64(id)))
+	}
+	length := uint16(c.payload - c.l4 + size)
+	if c.proto == protoUDP {
+		binary.BigEndian.PutUint16(f[c.l4+4:], length)
+	} else {
+		binary.BigEndian.PutUint32(f[c.l4+4:], c.seq+uint32(at))
+		flags := c.flags
+		if at > 0 {
+			flags &^= tcpCWR // once, or the receiver takes it for as many answers
+		}
+		if at+size < c.total {
+			flags &^= lastFlags
+		}
+		f[c.l4+13] = flags
+	}
+	binary.BigEndian.PutUint16(f[c.l4+c.checksumOffset():], replace16(c.pseudo, c.length, length))
+}

@@ -1,0 +1,145 @@
+package ether
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// clone copies a packet whose bytes live only until emit returns.
+func clone(p *Packet) Packet {
+	c := *p
+	c.Frame = bytes.Clone(p.Frame)
+	return c
+}
+
+func cutAll(t interface{ Fatal(...any) }, p *Packet, maxFrame int) []Packet {
+	var s Segmenter
+	var got []Packet
+	if err := s.Segment(p, maxFrame, func(piece *Packet) { got = append(got, clone(piece)) }); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestSegmentIsItsSlowTwin(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		shape := drawShape(t)
+		p := shape.super()
+		p.Offload.HdrLen = rapid.Uint16().Draw(t, "lying hdr_len")
+		if err := p.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if int(p.Offload.HdrLen) != shape.headerLen() {
+			t.Fatalf("HdrLen %d, want %d", p.Offload.HdrLen, shape.headerLen())
+		}
+		maxFrame := 0
+		if rapid.Bool().Draw(t, "limited") {
+			maxFrame = shape.headerLen() + rapid.IntRange(1, 2000).Draw(t, "room")
+		}
+		before := clone(&p)
+		got := cutAll(t, &p, maxFrame)
+		if diff := cmp.Diff(shape.pieces(maxFrame), got); diff != "" {
+			t.Fatalf("pieces differ (-twin +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(before, p); diff != "" {
+			t.Fatalf("the super-frame was changed:\n%s", diff)
+		}
+		if maxFrame == 0 {
+			checkCounts(t, &p, got)
+		}
+		for i := range got {
+			if err := Complete(&got[i]); err != nil {
+				t.Fatal(err)
+			}
+			if err := shape.verify(got[i].Frame); err != nil {
+				t.Fatalf("piece %d: %v", i, err)
+			}
+		}
+	})
+}
+
+func checkCounts(t *rapid.T, p *Packet, pieces []Packet) {
+	wire := 0
+	for _, piece := range pieces {
+		wire += len(piece.Frame)
+	}
+	if p.Frames() != len(pieces) || p.WireBytes() != wire {
+		t.Fatalf("Frames %d, WireBytes %d; cut: %d and %d", p.Frames(), p.WireBytes(), len(pieces), wire)
+	}
+}
+
+func TestSegmentPassesWhatIsNoSuperFrame(t *testing.T) {
+	for name, frame := range map[string]Frame{
+		"arp":   append(make(Frame, 12), 0x08, 0x06, 0, 1),
+		"short": {1, 2, 3},
+		"empty": {},
+	} {
+		p := Packet{Frame: frame, Hops: 3}
+		got := cutAll(t, &p, 5)
+		if diff := cmp.Diff([]Packet{{Frame: bytes.Clone(frame), Hops: 3}}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestSegmentNeedsRoomForPayload(t *testing.T) {
+	shape := shape{payload: make([]byte, 100), gso: 10}
+	p := shape.super()
+	var s Segmenter
+	if err := s.Segment(&p, shape.headerLen(), func(*Packet) { t.Fatal("a piece") }); err == nil {
+		t.Fatal("no error although the headers fill the frame")
+	}
+}
+
+func TestSegmentDoesNotAllocate(t *testing.T) {
+	shape := shape{payload: make([]byte, 60000), gso: 1400}
+	p := shape.super()
+	var s Segmenter
+	n := 0
+	emit := func(p *Packet) { n += len(p.Frame) }
+	if got := testing.AllocsPerRun(10, func() { _ = s.Segment(&p, 1400, emit) }); got != 0 {
+		t.Fatalf("%v allocations for a super-frame", got)
+	}
+}
+
+func BenchmarkSegment(b *testing.B) {
+	for _, row := range []struct {
+		name string
+		s    shape
+	}{
+		{"tcp4", shape{payload: make([]byte, 64000), gso: 1448, tcpOpts: 12}},
+		{"tcp6", shape{payload: make([]byte, 64000), gso: 1428, tcpOpts: 12, v6: true}},
+		{"udp4", shape{payload: make([]byte, 64000), gso: 1472, udp: true}},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			p := row.s.super()
+			var s Segmenter
+			n := 0
+			emit := func(p *Packet) { n += len(p.Frame) }
+			b.ReportAllocs()
+			b.SetBytes(int64(len(p.Frame)))
+			for b.Loop() {
+				if err := s.Segment(&p, 1514, emit); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkComplete(b *testing.B) {
+	shape := shape{payload: make([]byte, 1448), gso: 1448}
+	p := shape.build(shape.payload, 0, 0, 0)
+	marks := p.Offload
+	b.ReportAllocs()
+	b.SetBytes(int64(len(p.Frame)))
+	for b.Loop() {
+		p.Offload = marks
+		if err := Complete(&p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
