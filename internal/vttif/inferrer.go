@@ -1,0 +1,207 @@
+package vttif
+
+import (
+	"slices"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// Inferrer is the Proxy's: reports go in, the application topology comes out. It belongs to one goroutine.
+type Inferrer struct {
+	cfg         Config // cooked
+	slot        time.Duration
+	slots       int
+	removeAfter time.Duration // cfg.RemoveAfter, or longer when the bound asks for it
+	epoch       time.Time     // of the first call; all times inside are durations since then, on the monotonic clock if there is one
+	started     bool
+	last        time.Duration // of the Step before
+
+	ledger   ledger
+	flows    map[Pair]*flow // by Pair with Src < Dst
+	order    []*flow        // the same, to walk; order[f.at] == f
+	vertices map[ether.MAC]*vertex
+	hand     int   // where eviction looks next
+	other    Tally // counted for pairs that found no room, here or at a node
+
+	published     []*flow       // the topology, sorted by pair
+	candidates    []*flow       // above the high threshold and not published, in the order of the walk
+	candidatesNew time.Duration // when that set last changed
+	strongest     float64       // largest entry, for Global
+	stamp         uint64        // of the present Step; marks vertices whose sums are of it
+	version       uint64
+	since         time.Time
+	groups        []Group // of the topology last built; names are taken from here while the edges stay the same
+}
+
+// flow is what is known of two MACs: the traffic both ways, and how it was judged.
+type flow struct {
+	pair      Pair // Src < Dst
+	at        int  // place in Inferrer.order
+	a, b      *vertex
+	never     bool // no edge whatever flows: a group address, or one MAC to itself
+	window    window
+	total     [2]Tally
+	heard     time.Duration
+	fast      float64 // bytes/s of payload both ways over fastSlots, and over the whole window; of the present Step
+	slow      float64
+	candidate bool
+	entered   time.Duration // when it became one
+	published bool
+	used      bool          // published and above the low threshold
+	unused    time.Duration // for how long it was not while its group was active
+	active    time.Duration // when its group last was
+	peak      float64       // bytes/s; strongest slow, decaying: the reference while the group computes
+	rate      float64       // bytes/s, smoothed over active time
+}
+
+// vertex is one MAC. All but mac and flows is scratch of the present Step.
+type vertex struct {
+	mac    ether.MAC
+	flows  int // that name it
+	stamp  uint64
+	lan    bool
+	fast   float64 // strongest flow at it, bytes/s
+	slow   float64
+	held   float64 // strongest peak at it
+	parent *vertex // union-find over edges
+	active bool    // of a root: an edge of the component carries traffic
+	group  int     // number of the published group, from 1; 0 = none
+}
+
+// NewInferrer makes an Inferrer without traffic.
+func NewInferrer(c Config) *Inferrer {
+	c = c.cooked()
+	return &Inferrer{
+		cfg: c, slot: c.slot(), slots: c.slots(), removeAfter: c.RemoveAfter,
+		ledger:   ledger{nodes: map[string]*attendance{}, limit: c.MaxNodes},
+		flows:    map[Pair]*flow{},
+		vertices: map[ether.MAC]*vertex{},
+	}
+}
+
+// Bound hands in the effective bound on configuration time: edges stay for at least ten of it.
+func (in *Inferrer) Bound(d time.Duration) {
+	in.removeAfter = in.cfg.RemoveAfter
+	if !in.cfg.Global {
+		in.removeAfter = max(in.removeAfter, removeBounds*d)
+	}
+}
+
+// Add counts a report that arrived now. Reports may be late, repeated, out of order, or of a restarted node.
+func (in *Inferrer) Add(now time.Time, r Report) {
+	at := in.clock(now)
+	if !in.ledger.fresh(at, &r) {
+		return
+	}
+	in.other = in.other.Plus(r.Other)
+	for _, d := range r.Deltas {
+		key, dir := d.Pair, 0
+		if key.Src.Compare(key.Dst) > 0 {
+			key, dir = Pair{Src: key.Dst, Dst: key.Src}, 1
+		}
+		f := in.flows[key]
+		if f == nil {
+			if f = in.enter(at, key, d.Tally); f == nil {
+				in.other = in.other.Plus(d.Tally)
+				continue
+			}
+		}
+		f.heard = max(f.heard, at)
+		f.total[dir] = f.total[dir].Plus(d.Tally)
+		f.window.add(in.interval(at), dir, d.Tally)
+	}
+}
+
+// Other is what was counted for pairs that found no room, at the nodes or here: the traffic Matrix does not show.
+func (in *Inferrer) Other() Tally { return in.other }
+
+// Matrix is the traffic over the window that ends now, by pair, group addresses included.
+func (in *Inferrer) Matrix(now time.Time) []Entry {
+	at := in.interval(in.clock(now))
+	seconds := (time.Duration(in.slots) * in.slot).Seconds()
+	var entries []Entry
+	for _, f := range in.order {
+		sum := f.window.sum(at)
+		for dir, p := range [2]Pair{f.pair, {Src: f.pair.Dst, Dst: f.pair.Src}} {
+			if f.total[dir].IsZero() {
+				continue
+			}
+			entries = append(entries, Entry{
+				Pair: p, Total: f.total[dir], Edge: f.published,
+				Offered: float64(sum.offered[dir]) / seconds, Delivered: float64(sum.delivered[dir]) / seconds,
+			})
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return a.Pair.Compare(b.Pair) })
+	return entries
+}
+
+// startedAt is the first call's place on the inner clock; 1 h, so that no interval of a window is numbered below 0.
+const startedAt = time.Hour
+
+// clock is now on the inner clock. It does not run backwards.
+func (in *Inferrer) clock(now time.Time) time.Duration {
+	if !in.started {
+		in.started = true
+		in.epoch = now.Add(-startedAt)
+		in.last = startedAt
+	}
+	return max(now.Sub(in.epoch), in.last)
+}
+
+func (in *Inferrer) interval(at time.Duration) int64 { return int64(at / in.slot) }
+
+// evictionLook is how many flows are looked at to find one that gives way; enough that a flood of addresses evicts itself.
+const evictionLook = 8
+
+// enter makes room for a pair, or returns nil when all that could give way carry more than it does.
+func (in *Inferrer) enter(at time.Duration, key Pair, t Tally) *flow {
+	if len(in.order) >= in.cfg.MaxPairs {
+		weakest, least := (*flow)(nil), t.OfferedBytes+1
+		for range min(evictionLook, len(in.order)) {
+			in.hand = (in.hand + 1) % len(in.order)
+			f := in.order[in.hand]
+			if sum := f.window.payload(in.interval(at), in.slots); !f.published && sum < least {
+				weakest, least = f, sum
+			}
+		}
+		if weakest == nil {
+			return nil
+		}
+		in.forget(weakest)
+	}
+	f := &flow{
+		pair: key, at: len(in.order), a: in.vertex(key.Src), b: in.vertex(key.Dst),
+		never:  key.Src == key.Dst || key.Src.IsGroup() || key.Dst.IsGroup(),
+		window: newWindow(in.slots, in.interval(at)),
+	}
+	in.flows[key] = f
+	in.order = append(in.order, f)
+	return f
+}
+
+func (in *Inferrer) vertex(m ether.MAC) *vertex {
+	v := in.vertices[m]
+	if v == nil {
+		v = &vertex{mac: m}
+		in.vertices[m] = v
+	}
+	v.flows++
+	return v
+}
+
+func (in *Inferrer) forget(f *flow) {
+	delete(in.flows, f.pair)
+	end := len(in.order) - 1
+	in.order[f.at] = in.order[end]
+	in.order[f.at].at = f.at
+	in.order[end] = nil
+	in.order = in.order[:end]
+	in.candidates = slices.DeleteFunc(in.candidates, func(c *flow) bool { return c == f })
+	for _, v := range [2]*vertex{f.a, f.b} {
+		if v.flows--; v.flows == 0 {
+			delete(in.vertices, v.mac)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package vttif
+
+import "time"
+
+// ledger knows which reports were counted already, so that late and duplicate ones do no harm. Deltas add up in any order.
+type ledger struct {
+	nodes map[string]*attendance
+	limit int
+}
+
+// attendance is one node's: its present boot and the one before, so that a straggler of the old does not void the new.
+type attendance struct {
+	now, before session
+	heard       time.Duration
+}
+
+// session is the reports of one boot: the highest number and which of the 64 up to it were counted.
+type session struct{ boot, high, seen uint64 }
+
+// fresh tells whether the report is to be counted, and remembers it.
+func (l *ledger) fresh(at time.Duration, r *Report) bool {
+	a := l.nodes[r.Node]
+	if a == nil {
+		if len(l.nodes) >= l.limit {
+			l.dropLongestSilent()
+		}
+		a = &attendance{now: session{boot: r.Boot}}
+		l.nodes[r.Node] = a
+	}
+	a.heard = at
+	switch r.Boot {
+	case a.now.boot:
+		return a.now.fresh(r.Seq)
+	case a.before.boot:
+		return a.before.fresh(r.Seq)
+	}
+	a.before, a.now = a.now, session{boot: r.Boot}
+	return a.now.fresh(r.Seq)
+}
+
+func (l *ledger) dropLongestSilent() {
+	oldest := ""
+	for name, a := range l.nodes {
+		if o := l.nodes[oldest]; o == nil || a.heard < o.heard || a.heard == o.heard && name < oldest {
+			oldest = name
+		}
+	}
+	delete(l.nodes, oldest)
+}
+
+// sessionBits is how many reports back a late one is still told from a duplicate: 6.4 s at 10 Hz, longer than a window.
+const sessionBits = 64
+
+func (s *session) fresh(seq uint64) bool {
+	switch {
+	case seq == 0 || seq+sessionBits <= s.high:
+		return false
+	case seq > s.high:
+		s.seen <<= min(seq-s.high, sessionBits) // a shift by 64 or more leaves 0
+		s.seen |= 1
+		s.high = seq
+		return true
+	}
+	bit := uint64(1) << (s.high - seq)
+	if s.seen&bit != 0 {
+		return false
+	}
+	s.seen |= bit
+	return true
+}
