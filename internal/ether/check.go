@@ -66,7 +66,7 @@ func (p *Packet) superFrame() (headers, error) {
 	if !ok {
 		return h, errNotIP
 	}
-	switch kind := p.Offload.GSOType &^ gsoECN; {
+	switch kind := p.Offload.Type(); {
 	case kind == GSOTCPv4 && h.proto == protoTCP && !h.v6:
 	case kind == GSOTCPv6 && h.proto == protoTCP && h.v6:
 	case kind == GSOUDP && h.proto == protoUDP:

@@ -57,7 +57,10 @@ func (o Offload) Put(b []byte) {
 }
 
 // Segmented reports whether the frame is a super-frame, to be cut before it meets a wire.
-func (o Offload) Segmented() bool { return o.GSOType&^gsoECN != GSONone }
+func (o Offload) Segmented() bool { return o.Type() != GSONone }
+
+// Type returns GSONone, or which GSO type the super-frame has.
+func (o Offload) Type() uint8 { return o.GSOType &^ gsoECN }
 
 // Partial reports whether a checksum is still to be finished.
 func (o Offload) Partial() bool { return o.Flags&NeedsChecksum != 0 }
@@ -80,6 +83,15 @@ func (p *Packet) Frames() int {
 func (p *Packet) WireBytes() int {
 	n, header := p.cut()
 	return len(p.Frame) + (n-1)*header
+}
+
+// PieceLen returns how many bytes the longest of these frames has.
+func (p *Packet) PieceLen() int {
+	n, header := p.cut()
+	if n == 1 {
+		return len(p.Frame)
+	}
+	return header + int(p.Offload.GSOSize)
 }
 
 // cut returns the number of pieces and the bytes of headers in each. A packet whose marks lie counts as one.

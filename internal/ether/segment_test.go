@@ -62,12 +62,13 @@ func TestSegmentIsItsSlowTwin(t *testing.T) {
 }
 
 func checkCounts(t *rapid.T, p *Packet, pieces []Packet) {
-	wire := 0
+	wire, longest := 0, 0
 	for _, piece := range pieces {
 		wire += len(piece.Frame)
+		longest = max(longest, len(piece.Frame))
 	}
-	if p.Frames() != len(pieces) || p.WireBytes() != wire {
-		t.Fatalf("Frames %d, WireBytes %d; cut: %d and %d", p.Frames(), p.WireBytes(), len(pieces), wire)
+	if p.Frames() != len(pieces) || p.WireBytes() != wire || p.PieceLen() != longest {
+		t.Fatalf("Frames %d, WireBytes %d, PieceLen %d; cut: %d, %d and %d", p.Frames(), p.WireBytes(), p.PieceLen(), len(pieces), wire, longest)
 	}
 }
 

@@ -1,0 +1,161 @@
+package port
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// takes is a set of what a door takes unfinished.
+type takes uint32
+
+const (
+	takesChecksum takes = 1 << iota
+	takesTSO4
+	takesTSO6
+	takesUSO
+	takesAll = takesChecksum | takesTSO4 | takesTSO6 | takesUSO
+)
+
+func (t takes) names() []string {
+	var names []string
+	for i, name := range []string{"csum", "tso4", "tso6", "uso"} {
+		if t&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// maxDatagrams is how many datagrams a UDP super-frame may have: UDP_MAX_SEGMENTS before Linux 6.9.
+const maxDatagrams = 64
+
+// door is one way for frames to leave. put returns nil, or one of the errors below, or one that ends the port.
+type door interface {
+	put(q int, p *ether.Packet) error
+	// refreshMTU asks the interface for its MTU anew.
+	refreshMTU() int
+}
+
+// What a door may say to a packet without ending the port.
+var (
+	errFull    = errors.New("full")
+	errLong    = errors.New("too long")
+	errDown    = errors.New("down")
+	errRefused = errors.New("refused")
+)
+
+// outlet makes of packets what its door takes. Any goroutine may use it.
+type outlet struct {
+	door  door
+	mtu   atomic.Int64  // bytes; 0 = not known, nothing is too long
+	takes atomic.Uint32 // a set of takes; shrinks when the kernel refuses one
+	drops drops
+	pool  sync.Pool // of *cutter
+}
+
+// write delivers packets to queue q and returns how many went whole.
+func (o *outlet) write(q int, pkts []ether.Packet) (int, error) {
+	n := 0
+	for i := range pkts {
+		p := &pkts[i]
+		var err error
+		if o.takesWhole(p) {
+			if err = o.door.put(q, p); errors.Is(err, errRefused) && o.blame(p) {
+				err = o.finish(q, p)
+			}
+		} else {
+			err = o.finish(q, p)
+		}
+		switch {
+		case err == nil:
+			n++
+		case errors.Is(err, errCut): // pieces are counted one by one
+		case !o.drop(err, p.Frames()):
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// drop counts what err means, or returns false where it ends the port.
+func (o *outlet) drop(err error, frames int) bool {
+	switch {
+	case errors.Is(err, errFull):
+		o.drops.add(dropFull, frames)
+	case errors.Is(err, errLong):
+		o.drops.add(dropLong, frames)
+	case errors.Is(err, errDown):
+		o.drops.add(dropDown, frames)
+	case errors.Is(err, errRefused):
+		o.drops.add(dropRefused, frames)
+	case errors.Is(err, errMarks):
+		o.drops.add(dropMarks, frames)
+	case errors.Is(err, errShort):
+		o.drops.add(dropShort, frames)
+	default:
+		return false
+	}
+	return true
+}
+
+// takesWhole reports whether the door takes the packet just as it is.
+func (o *outlet) takesWhole(p *ether.Packet) bool {
+	if !p.Frame.Valid() {
+		return false
+	}
+	if p.Offload == (ether.Offload{}) {
+		return o.fits(p.Frame, len(p.Frame))
+	}
+	has := takes(o.takes.Load())
+	if !p.Offload.Segmented() {
+		return has&takesChecksum != 0 && o.fits(p.Frame, len(p.Frame)) && !p.Frame.DHCP()
+	}
+	switch need := needs(p.Offload); {
+	case need == 0 || has&need == 0 || has&takesChecksum == 0:
+		return false
+	case need == takesUSO && (p.Frames() > maxDatagrams || p.Frame.DHCP()):
+		return false
+	}
+	return o.fits(p.Frame, p.PieceLen())
+}
+
+// needs returns what a door must take to get this super-frame whole, or 0 for one of no known type.
+func needs(o ether.Offload) takes {
+	switch o.Type() {
+	case ether.GSOTCPv4:
+		return takesTSO4
+	case ether.GSOTCPv6:
+		return takesTSO6
+	case ether.GSOUDP:
+		return takesUSO
+	}
+	return 0
+}
+
+// fits reports whether a frame with these headers and this length is within the MTU.
+func (o *outlet) fits(f ether.Frame, length int) bool {
+	mtu := int(o.mtu.Load())
+	if mtu == 0 || length <= mtu+ether.HeaderLen {
+		return true
+	}
+	payload := length - f.L3()
+	return payload <= mtu || payload <= o.door.refreshMTU()
+}
+
+// blame is asked after the kernel has refused a packet: are the marks to blame, then that offload is used no more
+// and the packet may be tried again without; or the packet itself?
+func (o *outlet) blame(p *ether.Packet) bool {
+	c := *p
+	if c.Offload == (ether.Offload{}) || c.Check() != nil {
+		return false
+	}
+	guilty := needs(p.Offload)
+	if guilty == 0 {
+		guilty = takesAll
+	}
+	o.takes.And(^uint32(guilty))
+	return true
+}
