@@ -129,7 +129,7 @@ func TestEdgesThatTrickleInAreHeldBackAtMostHalfASecond(t *testing.T) {
 		s.ticks(tick, all[:i]...)
 	}
 	s.ticks(second, all...)
-	s.want(t, "0.4 s: 1 bus of 5, 4 edges", "0.8 s: 2 irregular of 9, 8 edges", "1.2 s: 3 irregular of 13, 12 edges", "1.6 s: 4 ring of 16, 16 edges")
+	s.want(t, "0.4 s: 1 bus of 5, 4 edges", "0.8 s: 2 bus of 9, 8 edges", "1.2 s: 3 bus of 13, 12 edges", "1.6 s: 4 ring of 16, 16 edges")
 }
 
 func TestComputePhasesLongerThanTheExchangeKeepTheTopology(t *testing.T) {
@@ -166,7 +166,7 @@ func TestEdgesLeftBehindLeaveTogetherAfterRemoveAfter(t *testing.T) {
 	s := newStory(Config{})
 	s.ticks(10*second, flowsOf(t, "ring", 6, 0, mega)...)
 	s.ticks(60*second, flowsOf(t, "ring", 4, 0, mega)...)
-	s.want(t, "0.3 s: 1 ring of 6, 6 edges", "10.4 s: 2 irregular of 6, 7 edges", "21.0 s: 3 ring of 4, 4 edges")
+	s.want(t, "0.3 s: 1 ring of 6, 6 edges", "10.3 s: 2 mesh2d of 6, 7 edges", "20.9 s: 3 ring of 4, 4 edges")
 }
 
 func TestTheBoundStretchesRemoval(t *testing.T) {
@@ -174,7 +174,7 @@ func TestTheBoundStretchesRemoval(t *testing.T) {
 	s.in.Bound(3 * second)
 	s.ticks(10*second, flowsOf(t, "ring", 6, 0, mega)...)
 	s.ticks(60*second, flowsOf(t, "ring", 4, 0, mega)...)
-	s.want(t, "0.3 s: 1 ring of 6, 6 edges", "10.4 s: 2 irregular of 6, 7 edges", "41.0 s: 3 ring of 4, 4 edges")
+	s.want(t, "0.3 s: 1 ring of 6, 6 edges", "10.3 s: 2 mesh2d of 6, 7 edges", "40.9 s: 3 ring of 4, 4 edges")
 }
 
 func TestFastAlternationSettlesOnTheUnion(t *testing.T) {
@@ -193,8 +193,8 @@ func TestSlowAlternationIsFollowed(t *testing.T) {
 		s.ticks(40*second, flowsOf(t, "broadcast", 8, 0, mega)...)
 	}
 	s.want(t,
-		"0.3 s: 1 ring of 8, 8 edges", "40.3 s: 2 irregular of 8, 13 edges", "51.0 s: 3 broadcast of 8, 7 edges",
-		"80.3 s: 4 irregular of 8, 13 edges", "91.0 s: 5 ring of 8, 8 edges", "120.3 s: 6 irregular of 8, 13 edges", "131.0 s: 7 broadcast of 8, 7 edges")
+		"0.3 s: 1 ring of 8, 8 edges", "40.3 s: 2 irregular of 8, 13 edges", "50.9 s: 3 broadcast of 8, 7 edges",
+		"80.3 s: 4 irregular of 8, 13 edges", "90.9 s: 5 ring of 8, 8 edges", "120.3 s: 6 irregular of 8, 13 edges", "130.9 s: 7 broadcast of 8, 7 edges")
 }
 
 func TestAButterflyOfSlowStagesIsOneTopology(t *testing.T) {
@@ -246,9 +246,7 @@ func TestAWeakerApplicationOnTheSameVMsIsSeenAtOnce(t *testing.T) {
 	s := newStory(Config{})
 	s.ticks(10*second, flowsOf(t, "ring", 4, 0, 10*mega)...)
 	s.ticks(20*second, flowsOf(t, "broadcast", 4, 0, 0.15*mega)...)
-	if len(s.lines) < 2 || s.lines[1] != "11.2 s: 2 alltoall of 4, 5 edges" && !strings.HasPrefix(s.lines[1], "1") {
-		t.Fatal(s.lines)
-	}
+	s.want(t, "0.3 s: 1 ring of 4, 4 edges", "10.5 s: 2 irregular of 4, 5 edges", "20.9 s: 3 broadcast of 4, 3 edges")
 }
 
 func TestTheSeedsNormalisationHidesTheWeakRing(t *testing.T) {
@@ -257,5 +255,5 @@ func TestTheSeedsNormalisationHidesTheWeakRing(t *testing.T) {
 	s.ticks(10*second, flows...)
 	s.want(t, "0.1 s: 1 ring of 4, 4 edges")
 	s.ticks(10*second, flowsOf(t, "bus", 4, 10, mega)...)
-	s.want(t, "0.1 s: 1 ring of 4, 4 edges", "10.1 s: 2 ring of 4 + irregular of 4, 7 edges")
+	s.want(t, "0.1 s: 1 ring of 4, 4 edges", "10.3 s: 2 ring of 4 + bus of 4, 7 edges", "11.0 s: 3 bus of 4, 3 edges")
 }
