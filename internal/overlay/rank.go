@@ -31,17 +31,20 @@ func Rank(src, dst Match) (int, error) {
 	case dst.Kind == Exact && dst.MAC.IsLinkLocal():
 		return refuse("01:80:c2:00:00:0x stays on its wire (IEEE 802.1Q §8.6.3) and is never forwarded")
 	}
-	return rank(src.Kind, dst.Kind), nil
+	return RankOf(src.Kind, dst.Kind), nil
 }
 
-// rank is Rank of kinds that are known to go together.
-func rank(src, dst MatchKind) int {
-	if dst == None {
-		return [...]int{Exact: 2, Not: 1, Any: 0}[src]
+// MaxRank is the rank of exact/exact.
+const MaxRank = 8
+
+// RankOf is Rank by the qualifiers alone; -1 when they do not go together.
+func RankOf(src, dst MatchKind) int {
+	if src >= None || dst > None {
+		return -1
 	}
-	return [...][3]int{
-		Exact: {Exact: 8, Not: 7, Any: 6},
-		Not:   {Exact: 7, Any: 5},
-		Any:   {Exact: 6, Not: 5, Any: 3},
+	return [3][4]int{
+		Exact: {Exact: MaxRank, Not: 7, Any: 6, None: 2},
+		Not:   {Exact: 7, Not: -1, Any: 5, None: 1},
+		Any:   {Exact: 6, Not: 5, Any: 3, None: 0},
 	}[src][dst]
 }
