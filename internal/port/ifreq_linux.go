@@ -1,0 +1,104 @@
+package port
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// device asks the kernel about one interface through a socket made in the interface's namespace, so it may be
+// used from any other.
+type device struct {
+	fd   int
+	name string
+}
+
+func newDevice(name string) (device, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return device{}, fmt.Errorf("cannot open a control socket: %w", err)
+	}
+	return device{fd: fd, name: name}, nil
+}
+
+func (d device) close() { _ = unix.Close(d.fd) }
+
+// mtu returns the MTU in bytes.
+func (d device) mtu() (int, error) {
+	r, err := unix.NewIfreq(d.name)
+	if err != nil {
+		return 0, fmt.Errorf("cannot name an interface %q: %w", d.name, err)
+	}
+	if err := unix.IoctlIfreq(d.fd, unix.SIOCGIFMTU, r); err != nil {
+		return 0, fmt.Errorf("cannot read the MTU of %q: %w", d.name, err)
+	}
+	return int(r.Uint32()), nil
+}
+
+// is reports whether the interface of this name still has this index, and so is the same one.
+func (d device) is(index int) bool {
+	r, err := unix.NewIfreq(d.name)
+	if err != nil {
+		return false
+	}
+	err = unix.IoctlIfreq(d.fd, unix.SIOCGIFINDEX, r)
+	return err == nil && int(r.Uint32()) == index
+}
+
+// hardware is struct ifreq with an address in it.
+type hardware struct {
+	name   [unix.IFNAMSIZ]byte
+	family uint16 // ARPHRD_*
+	mac    [14]byte
+	_      [8]byte
+}
+
+// readHardware asks fd, a socket or a TAP queue (which ignores the name), for the address of an interface.
+func readHardware(fd int, name string) (ether.MAC, uint16, error) {
+	var h hardware
+	copy(h.name[:unix.IFNAMSIZ-1], name)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGIFHWADDR, uintptr(unsafe.Pointer(&h)))
+	if errno != 0 {
+		return ether.MAC{}, 0, fmt.Errorf("cannot read the address of %q: %w", name, errno)
+	}
+	return ether.MAC(h.mac[:6]), h.family, nil
+}
+
+// ethtoolValue is struct ethtool_value, and ethtoolRequest the struct ifreq around it.
+type ethtoolValue struct{ cmd, data uint32 }
+
+type ethtoolRequest struct {
+	name  [unix.IFNAMSIZ]byte
+	value *ethtoolValue
+	_     [16]byte
+}
+
+// enabled reports whether one of ethtool's switches is on; what cannot be asked counts as off.
+func (d device) enabled(cmd uint32) bool {
+	r := ethtoolRequest{value: &ethtoolValue{cmd: cmd}}
+	copy(r.name[:unix.IFNAMSIZ-1], d.name)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&r)))
+	return errno == 0 && r.value.data != 0
+}
+
+// offloads returns what the interface does on its own, in ethtool's short words.
+func (d device) offloads() []string {
+	var names []string
+	for _, feature := range []struct {
+		cmd  uint32
+		name string
+	}{
+		{unix.ETHTOOL_GTXCSUM, "csum"},
+		{unix.ETHTOOL_GTSO, "tso"},
+		{unix.ETHTOOL_GGSO, "gso"},
+		{unix.ETHTOOL_GGRO, "gro"},
+	} {
+		if d.enabled(feature.cmd) {
+			names = append(names, feature.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,269 @@
+package port
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+const (
+	// lanReceiveBuffer is how many bytes may wait for us in the kernel: 10 ms at 10 Gbit/s, with what the kernel
+	// charges beside the frames.
+	lanReceiveBuffer = 32 << 20
+	// lanSendBuffer is how many bytes of frames may be under way out of the interface.
+	lanSendBuffer = 4 << 20
+)
+
+// LANConfig says which interface to join.
+type LANConfig struct {
+	Name      string // what the user calls the port; "" = as the interface
+	Interface string
+	// Underlay are the endpoints of our own links, ours and the peers': frames from or to them are not read. An
+	// unspecified address stands for all addresses of this machine.
+	Underlay []netip.AddrPort
+}
+
+// LAN is a port on an existing interface: it reads all frames that arrive there, and sends through it. The
+// interface's own host is not reached by what it sends; a bridge reaches it.
+type LAN struct {
+	name   string
+	queue  queue
+	mac    ether.MAC
+	index  int
+	vnet   bool // the kernel puts marks in front of frames
+	device device
+	outlet outlet
+}
+
+// OpenLAN joins an existing interface.
+func OpenLAN(c LANConfig) (Port, error) {
+	if c.Name == "" {
+		c.Name = c.Interface
+	}
+	l, err := openLAN(c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot join the LAN of interface %q: %w", c.Interface, err)
+	}
+	return l, nil
+}
+
+func openLAN(c LANConfig) (*LAN, error) {
+	iface, err := net.InterfaceByName(c.Interface)
+	if err != nil {
+		return nil, errors.New("there is no such interface")
+	}
+	dev, err := newDevice(c.Interface)
+	if err != nil {
+		return nil, err
+	}
+	mac, family, err := readHardware(dev.fd, c.Interface)
+	if err == nil && family != unix.ARPHRD_ETHER {
+		err = errors.New("it does not carry Ethernet")
+	}
+	if err != nil {
+		dev.close()
+		return nil, err
+	}
+	l := &LAN{name: c.Name, mac: mac, index: iface.Index, device: dev}
+	l.outlet.door = l
+	l.outlet.mtu.Store(int64(iface.MTU))
+	if err := l.open(c.Underlay); err != nil {
+		dev.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *LAN) open(underlay []netip.AddrPort) error {
+	// Protocol 0: no frame is read before the filter is there.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EPERM) {
+		return errors.New("this needs CAP_NET_RAW: start as root")
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open a packet socket: %w", err)
+	}
+	wake, err := newWake()
+	if err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
+	l.queue = queue{fd: fd, wake: wake, gate: newGate()}
+	if err := l.setUp(underlay); err != nil {
+		_ = unix.Close(fd)
+		_ = unix.Close(wake)
+		return err
+	}
+	return nil
+}
+
+func (l *LAN) setUp(underlay []netip.AddrPort) error {
+	fd := l.queue.fd
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err == nil {
+		l.vnet = true
+		l.outlet.takes.Store(uint32(takesAll))
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
+		return fmt.Errorf("cannot ask for tags: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
+		return fmt.Errorf("cannot leave out what this machine sends (Linux 4.20 can): %w", err)
+	}
+	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, lanReceiveBuffer)
+	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, lanSendBuffer)
+	if err := l.SetUnderlay(underlay); err != nil {
+		return err
+	}
+	at := unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: l.index}
+	if err := unix.Bind(fd, &at); err != nil {
+		return fmt.Errorf("cannot bind: %w", err)
+	}
+	member := unix.PacketMreq{Ifindex: int32(l.index), Type: unix.PACKET_MR_PROMISC}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &member); err != nil {
+		return fmt.Errorf("cannot read frames for others: %w", err)
+	}
+	return nil
+}
+
+// setBuffer sizes a socket buffer as far as we are allowed to; a smaller one only drops earlier.
+func setBuffer(fd, force, ask, size int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, ask, size)
+	}
+}
+
+func networkOrder(v uint16) uint16 {
+	b := [2]byte{byte(v >> 8), byte(v)}
+	return *(*uint16)(unsafe.Pointer(&b))
+}
+
+// SetUnderlay replaces the endpoints whose frames are not read, at once and without a gap.
+func (l *LAN) SetUnderlay(ours []netip.AddrPort) error {
+	ours, err := specified(ours)
+	if err != nil {
+		return err
+	}
+	program, err := underlayFilter(ours)
+	if err != nil {
+		return err
+	}
+	raw, err := bpf.Assemble(program)
+	if err != nil {
+		return fmt.Errorf("cannot assemble the filter: %w", err)
+	}
+	filter := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	attached := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.SetsockoptSockFprog(l.queue.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &attached); err != nil {
+		return fmt.Errorf("cannot attach the filter for our own links: %w", err)
+	}
+	return nil
+}
+
+// specified replaces unspecified addresses with those of this machine.
+func specified(ours []netip.AddrPort) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, at := range ours {
+		if !at.Addr().IsUnspecified() {
+			out = append(out, at)
+			continue
+		}
+		local, err := net.InterfaceAddrs()
+		if err != nil {
+			return nil, fmt.Errorf("cannot list the addresses of this machine: %w", err)
+		}
+		for _, a := range local {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				out = append(out, netip.AddrPortFrom(prefix.Addr(), at.Port()))
+			}
+		}
+	}
+	return out, nil
+}
+
+func (l *LAN) Name() string { return l.name }
+
+func (l *LAN) Queues() int { return 1 }
+
+func (l *LAN) Read(_ int, b *Batch) error {
+	if !l.queue.gate.enter() {
+		return net.ErrClosed
+	}
+	defer l.queue.gate.leave()
+	return l.lifeError(l.queue.fill(b, l.receive))
+}
+
+func (l *LAN) Write(q int, pkts []ether.Packet) (int, error) {
+	if !l.queue.gate.enter() {
+		return 0, net.ErrClosed
+	}
+	defer l.queue.gate.leave()
+	n, err := l.outlet.write(q, pkts)
+	return n, l.lifeError(err)
+}
+
+func (l *LAN) put(_ int, p *ether.Packet) error {
+	var errno unix.Errno
+	if l.vnet {
+		errno = writeMarked(l.queue.fd, p)
+	} else {
+		_, _, errno = unix.Syscall(unix.SYS_WRITE, uintptr(l.queue.fd), uintptr(unsafe.Pointer(&p.Frame[0])), uintptr(len(p.Frame)))
+	}
+	err := meaning(errno)
+	if errors.Is(err, errDown) && !l.device.is(l.index) {
+		return ErrGone
+	}
+	return err
+}
+
+// lifeError names the interface in an error that ends the port.
+func (l *LAN) lifeError(err error) error {
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("cannot use LAN interface %q: %w", l.device.name, err)
+}
+
+func (l *LAN) refreshMTU() int {
+	if mtu, err := l.device.mtu(); err == nil {
+		l.outlet.mtu.Store(int64(mtu))
+	}
+	return int(l.outlet.mtu.Load())
+}
+
+func (l *LAN) Info() Info {
+	info := Info{
+		Kind:      KindLAN,
+		MAC:       l.mac,
+		MTU:       int(l.outlet.mtu.Load()),
+		LAN:       true,
+		Offloads:  takes(l.outlet.takes.Load()).names(),
+		Interface: l.device.name,
+		Queues:    1,
+		Drops:     l.outlet.drops.reasons(),
+	}
+	if l.queue.gate.enter() {
+		defer l.queue.gate.leave()
+		info.MTU = l.refreshMTU()
+	}
+	return info
+}
+
+func (l *LAN) Close() error {
+	if !l.queue.gate.close(func() { ring(l.queue.wake) }) {
+		return net.ErrClosed
+	}
+	_ = unix.Close(l.queue.fd) // nothing is buffered that could be lost
+	_ = unix.Close(l.queue.wake)
+	l.device.close()
+	return nil
+}

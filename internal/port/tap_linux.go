@@ -1,0 +1,295 @@
+package port
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+const (
+	defaultMTU = 1500 // bytes, as Ethernet
+	// defaultTxQueue is how many packets wait for us in the kernel before it drops: 500 super-frames are more
+	// than any guest has in flight, and few enough that a guest notices a slow path.
+	defaultTxQueue = 500
+	// defaultGSOMax is the longest super-frame the kernel may give us, in bytes: cut into frames that fit a
+	// datagram of 1,472 bytes, it is one send of 44 datagrams.
+	defaultGSOMax = 60000
+	// maxQueues is how many queues the kernel gives one TAP (MAX_TAP_QUEUES).
+	maxQueues = 256
+	tapFlags  = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
+)
+
+// TAPConfig says which TAP to make. Its zero value is a TAP with one queue named by the kernel.
+type TAPConfig struct {
+	Name      string    // what the user calls the port; "" = as the interface
+	Interface string    // its name in the kernel; "" = Name
+	Queues    int       // 0 = 1
+	MTU       int       // bytes; 0 = 1500
+	MAC       ether.MAC // of the kernel's side; zero = the kernel chooses
+	TxQueue   int       // packets; 0 = 500
+	GSOMax    int       // bytes of the longest super-frame; 0 = 60000
+	Namespace string    // network namespace to make it in, a name or a path; "" = this one
+	NoUSO     bool      // do not offer UDP segmentation
+	NoTSO     bool      // do not offer any segmentation
+	NoOffload bool      // nor partial checksums
+}
+
+func (c TAPConfig) withDefaults() (TAPConfig, error) {
+	if c.Interface == "" {
+		c.Interface = c.Name
+	}
+	if len(c.Interface) >= unix.IFNAMSIZ {
+		return c, fmt.Errorf("cannot make a TAP named %q: the kernel takes at most %d bytes", c.Interface, unix.IFNAMSIZ-1)
+	}
+	if c.Queues < 0 || c.Queues > maxQueues {
+		return c, fmt.Errorf("cannot make a TAP with %d queues: choose 1 to %d", c.Queues, maxQueues)
+	}
+	c.Queues = max(c.Queues, 1)
+	if c.MTU == 0 {
+		c.MTU = defaultMTU
+	}
+	if c.TxQueue == 0 {
+		c.TxQueue = defaultTxQueue
+	}
+	if c.GSOMax == 0 {
+		c.GSOMax = defaultGSOMax
+	}
+	return c, nil
+}
+
+// offers returns what the configuration lets the kernel leave undone.
+func (c TAPConfig) offers() takes {
+	switch {
+	case c.NoOffload:
+		return 0
+	case c.NoTSO:
+		return takesChecksum
+	case c.NoUSO:
+		return takesAll &^ takesUSO
+	}
+	return takesAll
+}
+
+// tap is a TAP device, ours or handed over. Its queues are fixed when it is made.
+type tap struct {
+	name, iface, kind string
+	mac               ether.MAC
+	queues            []queue
+	wake              int
+	gate              *gate
+	outlet            outlet
+	device            device // fd -1 where the interface lives in a namespace that is not ours
+}
+
+// TAPFromFDs makes a port of TAP queues somebody else has opened with IFF_NO_PI and IFF_VNET_HDR, for an
+// interface that may live in another network namespace. The port owns the descriptors from now on, unless there
+// is an error. The MTU is taken to be 1500; TAPFromFDsMTU says another.
+func TAPFromFDs(name string, fds []int) (Port, error) { return TAPFromFDsMTU(name, fds, defaultMTU) }
+
+// TAPFromFDsMTU is TAPFromFDs for an interface with another MTU.
+func TAPFromFDsMTU(name string, fds []int, mtu int) (Port, error) {
+	if len(fds) == 0 {
+		return nil, fmt.Errorf("cannot make port %q: no descriptor was handed over", name)
+	}
+	iface := ""
+	for _, fd := range fds {
+		found, err := inspectQueue(fd)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make port %q of descriptor %d: %w", name, fd, err)
+		}
+		if iface != "" && found != iface {
+			return nil, fmt.Errorf("cannot make port %q: its queues belong to %q and to %q", name, iface, found)
+		}
+		iface = found
+	}
+	return newTAP(TAPConfig{Name: name, Interface: iface, MTU: mtu}, KindTAP, fds, device{fd: -1})
+}
+
+// inspectQueue returns the name of the interface behind a TAP queue that suits us.
+func inspectQueue(fd int) (string, error) {
+	var r unix.Ifreq
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, &r); err != nil {
+		return "", fmt.Errorf("it is no TAP queue: %w", err)
+	}
+	if flags := int(r.Uint16()); flags&tapFlags != tapFlags {
+		return "", fmt.Errorf("interface %q must be opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR, and has flags %#x", r.Name(), flags)
+	}
+	return r.Name(), nil
+}
+
+// newTAP makes a port of open queues, which it sets up.
+func newTAP(c TAPConfig, kind string, fds []int, dev device) (*tap, error) {
+	if c.Name == "" {
+		c.Name = c.Interface
+	}
+	has := c.offers()
+	for _, fd := range fds {
+		var err error
+		if has, err = setUpQueue(fd, has); err != nil {
+			return nil, fmt.Errorf("cannot set up TAP %q: %w", c.Interface, err)
+		}
+	}
+	mac, _, err := readHardware(fds[0], c.Interface)
+	if err != nil {
+		return nil, err
+	}
+	wake, err := newWake()
+	if err != nil {
+		return nil, err
+	}
+	t := &tap{name: c.Name, iface: c.Interface, kind: kind, mac: mac, wake: wake, gate: newGate(), device: dev}
+	for _, fd := range fds {
+		t.queues = append(t.queues, queue{fd: fd, wake: wake, gate: t.gate})
+	}
+	t.outlet.door = t
+	t.outlet.mtu.Store(int64(c.MTU))
+	t.outlet.takes.Store(uint32(has))
+	return t, nil
+}
+
+// setUpQueue makes a queue non-blocking and tells the kernel what we take; it returns that set, smaller where
+// the kernel is too old (USO needs Linux 6.2).
+func setUpQueue(fd int, offer takes) (takes, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return 0, fmt.Errorf("cannot make it non-blocking: %w", err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, ether.OffloadLen); err != nil {
+		return 0, fmt.Errorf("cannot choose the length of marks: %w", err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETLE, 1); err != nil {
+		return 0, fmt.Errorf("cannot choose the byte order of marks: %w", err)
+	}
+	for {
+		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunOffloads(offer))
+		if err == nil {
+			return offer, nil
+		}
+		if offer&takesUSO == 0 {
+			return 0, fmt.Errorf("cannot choose offloads: %w", err)
+		}
+		offer &^= takesUSO
+	}
+}
+
+func tunOffloads(t takes) int {
+	flags := 0
+	if t&takesChecksum != 0 {
+		flags |= unix.TUN_F_CSUM
+	}
+	if t&takesTSO4 != 0 {
+		flags |= unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN
+	}
+	if t&takesTSO6 != 0 {
+		flags |= unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	}
+	if t&takesUSO != 0 {
+		flags |= unix.TUN_F_USO4 | unix.TUN_F_USO6
+	}
+	return flags
+}
+
+func (t *tap) Name() string { return t.name }
+
+func (t *tap) Queues() int { return len(t.queues) }
+
+func (t *tap) Read(q int, b *Batch) error {
+	if !t.gate.enter() {
+		return net.ErrClosed
+	}
+	defer t.gate.leave()
+	return t.lifeError(t.queues[q].fill(b, receiveTAP))
+}
+
+// receiveTAP reads one packet: the kernel puts its marks in front of the frame.
+func receiveTAP(k *queue, b *Batch) error {
+	const marksAt = frameAt - ether.OffloadLen
+	space := b.space()[marksAt:]
+	n, _, errno := unix.Syscall(unix.SYS_READ, uintptr(k.fd), uintptr(unsafe.Pointer(&space[0])), uintptr(len(space)))
+	switch errno {
+	case 0:
+	case unix.EAGAIN, unix.EINTR:
+		return errno
+	default:
+		return meaning(errno)
+	}
+	if n < ether.OffloadLen+ether.HeaderLen {
+		return nil
+	}
+	end := int(n)
+	offload, err := ether.ParseOffload(space)
+	if err != nil {
+		return err
+	}
+	b.take(ether.Packet{Frame: space[ether.OffloadLen:end:end], Offload: offload}, marksAt+end)
+	return nil
+}
+
+func (t *tap) Write(q int, pkts []ether.Packet) (int, error) {
+	if !t.gate.enter() {
+		return 0, net.ErrClosed
+	}
+	defer t.gate.leave()
+	n, err := t.outlet.write(q, pkts)
+	return n, t.lifeError(err)
+}
+
+func (t *tap) put(q int, p *ether.Packet) error {
+	return meaning(writeMarked(t.queues[q].fd, p))
+}
+
+// lifeError names the interface in an error that ends the port.
+func (t *tap) lifeError(err error) error {
+	switch {
+	case err == nil || errors.Is(err, net.ErrClosed):
+		return err
+	case errors.Is(err, errDown): // a queue says so when its interface is being deleted
+		err = ErrGone
+	}
+	return fmt.Errorf("cannot use TAP %q: %w", t.iface, err)
+}
+
+func (t *tap) refreshMTU() int {
+	if t.device.fd >= 0 {
+		if mtu, err := t.device.mtu(); err == nil {
+			t.outlet.mtu.Store(int64(mtu))
+		}
+	}
+	return int(t.outlet.mtu.Load())
+}
+
+func (t *tap) Info() Info {
+	info := Info{
+		Kind:      t.kind,
+		MAC:       t.mac,
+		MTU:       int(t.outlet.mtu.Load()),
+		LAN:       t.kind == KindBridge,
+		Offloads:  takes(t.outlet.takes.Load()).names(),
+		Interface: t.iface,
+		Queues:    len(t.queues),
+		Drops:     t.outlet.drops.reasons(),
+	}
+	if t.gate.enter() {
+		defer t.gate.leave()
+		info.MTU = t.refreshMTU()
+	}
+	return info
+}
+
+func (t *tap) Close() error {
+	if !t.gate.close(func() { ring(t.wake) }) {
+		return net.ErrClosed
+	}
+	for _, k := range t.queues {
+		_ = unix.Close(k.fd) // nothing is buffered that could be lost
+	}
+	_ = unix.Close(t.wake)
+	if t.device.fd >= 0 {
+		t.device.close()
+	}
+	return nil
+}
