@@ -13,8 +13,8 @@ const hot = 100
 // benchTable is n exact/exact rules among others of all the kinds a node has, with the hot flows spread among them.
 func benchTable(b *testing.B, n int) *Table {
 	rules := append(pairs(n),
-		Rule{ID: 1 << 40, Src: any_, Dst: none, Out: LinkSide(0)},
-		Rule{ID: 1<<40 + 1, Src: any_, Dst: overlay.ExactMAC(mac(1 << 30)), Out: LinkSide(0)},
+		Rule{ID: 1 << 40, Src: anyone, Dst: none, Out: LinkSide(0)},
+		Rule{ID: 1<<40 + 1, Src: anyone, Dst: overlay.ExactMAC(mac(1 << 30)), Out: LinkSide(0)},
 		Rule{ID: 1<<40 + 2, Arrival: LinkSide(3), Src: overlay.ExactMAC(mac(1 << 30)), Dst: overlay.ExactMAC(mac(1<<30 + 1)), Out: LinkSide(0)})
 	return must(b, New(host), rules)
 }

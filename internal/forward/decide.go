@@ -88,7 +88,7 @@ func (t *Table) byRule(arrival Side, src, dst ether.MAC) Verdict {
 	}
 	fast := t.tree.fastPath(arrival)
 	switch {
-	case c.best == nil && c.lost && (t.tree.off || fast):
+	case c.best == nil && c.lost && (t.tree.off || t.tree.upstream == AnySide || !arrival.IsPort()):
 		return Verdict{Reason: DropOutDown}
 	case t.tree.off:
 		return Verdict{Reason: DropNoRule}

@@ -9,13 +9,15 @@ import (
 )
 
 var (
-	any_  = overlay.Match{Kind: overlay.Any}
-	none  = overlay.Match{Kind: overlay.None}
-	host  = Flood{Ports: []Side{PortSide(0), PortSide(1)}, Star: []Side{LinkSide(0)}}
-	group = ether.MAC{255, 255, 255, 255, 255, 255}
+	anyone = overlay.Match{Kind: overlay.Any}
+	none   = overlay.Match{Kind: overlay.None}
+	host   = Flood{Ports: []Side{PortSide(0), PortSide(1)}, Star: []Side{LinkSide(0)}}
+	group  = ether.MAC{255, 255, 255, 255, 255, 255}
 )
 
-func mac(n int) ether.MAC { return ether.MAC{2, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
+func mac(n int) ether.MAC {
+	return ether.MAC{2, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+}
 
 func must(t testing.TB, table *Table, add []Rule, del ...uint64) *Table {
 	t.Helper()
@@ -49,9 +51,9 @@ func TestLifeOfAPair(t *testing.T) {
 	want("a fast path needs a rule", LinkSide(7), b, Drop, DropFastPathNoRule)
 	want("group frames stay in the tree", LinkSide(7), group, Drop, DropFastPathGroup)
 	want("everybody hears", PortSide(1), group, FloodTree, FloodGroup, LinkSide(0), PortSide(0))
-	table = must(t, table, []Rule{{ID: 1, Src: any_, Dst: none, Out: LinkSide(0)}})
+	table = must(t, table, []Rule{{ID: 1, Src: anyone, Dst: none, Out: LinkSide(0)}})
 	want("the default is the tree", PortSide(0), b, FloodTree, FloodDefault, PortSide(1), LinkSide(0))
-	table = must(t, table, []Rule{{ID: 2, Src: any_, Dst: overlay.ExactMAC(b), Out: LinkSide(0)}})
+	table = must(t, table, []Rule{{ID: 2, Src: anyone, Dst: overlay.ExactMAC(b), Out: LinkSide(0)}})
 	want("b was learned elsewhere", PortSide(0), b, Forward, RuleMatched, LinkSide(0))
 	want("it is not here", LinkSide(0), b, Drop, DropSameSide)
 	table = must(t, table, []Rule{{ID: 3, Src: overlay.ExactMAC(a), Dst: overlay.ExactMAC(b), Out: LinkSide(7)}})
@@ -68,21 +70,21 @@ func TestLifeOfAPair(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	base := must(t, New(host), []Rule{{ID: 1, Src: any_, Dst: any_, Out: LinkSide(0)}})
+	base := must(t, New(host), []Rule{{ID: 1, Src: anyone, Dst: anyone, Out: LinkSide(0)}})
 	for _, tt := range []struct {
 		rule  Rule
 		del   uint64
 		fails string
 	}{
 		{rule: Rule{ID: 2, Src: overlay.Match{Kind: overlay.Not, MAC: mac(1)}, Dst: overlay.Match{Kind: overlay.Not, MAC: mac(2)}, Out: LinkSide(1)}, fails: "not/not"},
-		{rule: Rule{ID: 1, Src: any_, Dst: any_, Out: LinkSide(1)}, fails: "number is taken"},
-		{rule: Rule{Src: any_, Dst: any_, Out: LinkSide(1)}, fails: "without a number"},
-		{rule: Rule{ID: 2, Src: any_, Dst: any_}, fails: "sends to no side"},
-		{rule: Rule{ID: 2, Arrival: LinkSide(1), Src: any_, Dst: any_, Out: LinkSide(1)}, fails: "came in by"},
-		{rule: Rule{ID: 2, Src: any_, Dst: overlay.ExactMAC(group), Out: LinkSide(1)}, fails: "only the flood tree"},
+		{rule: Rule{ID: 1, Src: anyone, Dst: anyone, Out: LinkSide(1)}, fails: "number is taken"},
+		{rule: Rule{Src: anyone, Dst: anyone, Out: LinkSide(1)}, fails: "without a number"},
+		{rule: Rule{ID: 2, Src: anyone, Dst: anyone}, fails: "sends to no side"},
+		{rule: Rule{ID: 2, Arrival: LinkSide(1), Src: anyone, Dst: anyone, Out: LinkSide(1)}, fails: "came in by"},
+		{rule: Rule{ID: 2, Src: anyone, Dst: overlay.ExactMAC(group), Out: LinkSide(1)}, fails: "only the flood tree"},
 		{del: 9, fails: "cannot delete rule 9"},
 	} {
-		add, del := []Rule{{ID: 7, Src: any_, Dst: any_, Out: LinkSide(0)}, tt.rule}, []uint64{1, tt.del}
+		add, del := []Rule{{ID: 7, Src: anyone, Dst: anyone, Out: LinkSide(0)}, tt.rule}, []uint64{1, tt.del}
 		if tt.del == 0 {
 			del = nil
 		} else {
@@ -95,7 +97,7 @@ func TestRefusals(t *testing.T) {
 	if r, ok := base.Rule(1); base.Len() != 1 || !ok || r.Out != LinkSide(0) {
 		t.Errorf("a refused change left %d rules, rule 1 %+v", base.Len(), r)
 	}
-	swapped := must(t, base, []Rule{{ID: 1, Src: any_, Dst: any_, Out: LinkSide(5)}}, 1)
+	swapped := must(t, base, []Rule{{ID: 1, Src: anyone, Dst: anyone, Out: LinkSide(5)}}, 1)
 	for r := range swapped.Rules() {
 		if swapped.Len() != 1 || r.Out != LinkSide(5) {
 			t.Errorf("a rule replaced under its number: %+v", r)
@@ -124,7 +126,7 @@ func TestCacheKeepsUnrelatedFlows(t *testing.T) {
 		rule Rule
 	}{
 		{"exact/exact", Rule{ID: 5000, Src: overlay.ExactMAC(mac(9001)), Dst: overlay.ExactMAC(mac(9002)), Out: LinkSide(1)}},
-		{"any/exact", Rule{ID: 5000, Src: any_, Dst: overlay.ExactMAC(mac(9002)), Out: LinkSide(1)}},
+		{"any/exact", Rule{ID: 5000, Src: anyone, Dst: overlay.ExactMAC(mac(9002)), Out: LinkSide(1)}},
 		{"exact/none", Rule{ID: 5000, Src: overlay.ExactMAC(mac(9001)), Dst: none, Out: LinkSide(1)}},
 	} {
 		next, stale := must(t, table, []Rule{tt.rule}), 0
@@ -143,11 +145,11 @@ func TestCacheKeepsUnrelatedFlows(t *testing.T) {
 // TestCacheAcrossBranches uses one cache with tables that parted from each other, and with a table of another line.
 func TestCacheAcrossBranches(t *testing.T) {
 	base := New(host)
-	rule := Rule{ID: 1, Src: any_, Dst: overlay.ExactMAC(mac(2)), Out: LinkSide(1)}
+	rule := Rule{ID: 1, Src: anyone, Dst: overlay.ExactMAC(mac(2)), Out: LinkSide(1)}
 	left := must(t, base, []Rule{rule})
 	rule.Out = LinkSide(2)
 	right := must(t, base, []Rule{rule})
-	other := must(t, New(host), []Rule{{ID: 1, Src: any_, Dst: any_, Out: LinkSide(3)}})
+	other := must(t, New(host), []Rule{{ID: 1, Src: anyone, Dst: anyone, Out: LinkSide(3)}})
 	cache := NewCache(16)
 	for range 3 {
 		for _, table := range []*Table{base, left, right, other} {
@@ -160,7 +162,7 @@ func TestCacheAcrossBranches(t *testing.T) {
 }
 
 func TestNoAllocation(t *testing.T) {
-	table := must(t, New(host), append(pairs(100), Rule{ID: 999, Src: any_, Dst: none, Out: LinkSide(0)}))
+	table := must(t, New(host), append(pairs(100), Rule{ID: 999, Src: anyone, Dst: none, Out: LinkSide(0)}))
 	cache := NewCache(16)
 	i := 0
 	n := testing.AllocsPerRun(1000, func() {

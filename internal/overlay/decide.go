@@ -56,7 +56,7 @@ func (o *Overlay) Decide(at Name, arrival Side, src, dst ether.MAC, c Condition)
 			v.Action, v.Reason = Drop, DropSameSide
 		}
 		return v
-	case !o.Flood || v.Reason == DropOutDown && o.IsFastPath(at, arrival):
+	case !o.Flood || v.Reason == DropOutDown && !o.fallsBack(at, arrival):
 		return v
 	case o.IsFastPath(at, arrival):
 		return Verdict{Reason: DropFastPathNoRule}
@@ -66,6 +66,13 @@ func (o *Overlay) Decide(at Name, arrival Side, src, dst ether.MAC, c Condition)
 		v.Reason = FloodUnknown
 	}
 	return o.flood(n, arrival, c, v)
+}
+
+// fallsBack says whether a frame whose rules all lead to sides that are gone takes the flood tree after all: at a host, if it came
+// from a local port, so that it is on the star when a fast path dies. Elsewhere it is dropped: what is known to be
+// behind a dead link is nowhere else, and flooding it would burden every host and could meet itself again.
+func (o *Overlay) fallsBack(at Name, arrival Side) bool {
+	return at != o.Proxy && arrival.Kind == PortSide
 }
 
 // strongest is the verdict of the strongest rule that matches and can send: RuleMatched. A rule whose output is gone

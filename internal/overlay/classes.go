@@ -1,0 +1,83 @@
+package overlay
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// class stands for all frames that no rule tells apart: each address is one that rules mention, or any other.
+type class struct {
+	src, dst           ether.MAC // what stands for them
+	otherSrc, otherDst bool      // an address that no rule mentions
+}
+
+// String is for the user: "src 02:… dst other".
+func (c class) String() string {
+	text := func(m ether.MAC, other bool) string {
+		if other {
+			return "other"
+		}
+		return m.String()
+	}
+	return "src " + text(c.src, c.otherSrc) + " dst " + text(c.dst, c.otherDst)
+}
+
+// classesOf are the classes that the rules tell apart. Sources count only where some rule for that destination asks for them,
+// so that hundreds of learned addresses do not make all their pairs. Group destinations are left out where the flood tree
+// takes them all.
+func classesOf(rules []Rule, flood bool) []class {
+	srcs, dsts := map[ether.MAC]bool{}, map[ether.MAC]bool{}
+	byDst, wide := map[ether.MAC][]Rule{}, []Rule(nil)
+	for _, r := range rules {
+		if r.Src.names() {
+			srcs[r.Src.MAC] = true
+		}
+		if r.Dst.names() {
+			dsts[r.Dst.MAC] = true
+		}
+		if r.Dst.Kind == Exact {
+			byDst[r.Dst.MAC] = append(byDst[r.Dst.MAC], r)
+		} else {
+			wide = append(wide, r)
+		}
+	}
+	var all []class
+	add := func(c class) {
+		asked := map[ether.MAC]bool{}
+		for _, r := range slices.Concat(byDst[c.dst], wide) {
+			if r.Src.names() && r.Dst.Covers(c.dst) {
+				asked[r.Src.MAC] = true
+			}
+		}
+		for _, src := range sorted(asked) {
+			all = append(all, class{src: src, dst: c.dst, otherDst: c.otherDst})
+		}
+		c.src, c.otherSrc = unused(srcs), true
+		all = append(all, c)
+	}
+	for _, dst := range sorted(dsts) {
+		if !dst.IsLinkLocal() && !(flood && dst.IsGroup()) {
+			add(class{dst: dst})
+		}
+	}
+	add(class{dst: unused(dsts), otherDst: true})
+	return all
+}
+
+func sorted(set map[ether.MAC]bool) []ether.MAC {
+	return slices.SortedFunc(maps.Keys(set), func(a, b ether.MAC) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// unused is an address outside the set, to stand for all others.
+func unused(set map[ether.MAC]bool) ether.MAC {
+	m := ether.MAC{0: 0x02}
+	for n := uint32(1); ; n++ {
+		m[2], m[3], m[4], m[5] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+		if !set[m] {
+			return m
+		}
+	}
+}
