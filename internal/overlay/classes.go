@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"bytes"
 	"maps"
 	"slices"
 
@@ -68,7 +67,7 @@ func classesOf(rules []Rule, flood bool) []class {
 }
 
 func sorted(set map[ether.MAC]bool) []ether.MAC {
-	return slices.SortedFunc(maps.Keys(set), func(a, b ether.MAC) int { return bytes.Compare(a[:], b[:]) })
+	return slices.SortedFunc(maps.Keys(set), ether.MAC.Compare)
 }
 
 // unused is an address outside the set, to stand for all others.

@@ -1,0 +1,193 @@
+package overlay
+
+// walk is every way that frames of one class can go, given the rules of each node.
+type walk struct {
+	g     *graph
+	rules map[*graphNode][]*Rule // the strongest first
+	live  []bool                 // by state: ports that no rule of the class names are all alike, so two of each node stand for them
+	steps [][]step               // by state, worked out when first asked for
+	known []bool
+}
+
+func newWalk(g *graph, rules map[*graphNode][]*Rule) *walk {
+	w := &walk{g: g, rules: rules, live: make([]bool, len(g.places)), steps: make([][]step, len(g.places)), known: make([]bool, len(g.places))}
+	for _, n := range g.order {
+		for _, r := range rules[n] {
+			for _, s := range [2]Side{r.Arrival, r.Out} {
+				if i, ok := n.sides[s]; ok {
+					w.live[i] = true
+				}
+			}
+		}
+		spare := 2
+		for i := n.first; i < n.first+len(n.sides); i++ {
+			if w.g.places[i].side.Kind == LinkSide {
+				w.live[i] = true
+			} else if !w.live[i] && spare > 0 {
+				w.live[i] = true
+				spare--
+			}
+		}
+	}
+	return w
+}
+
+// simple says that the rules only use the star. Then no frame comes by the same place twice: it goes up once and
+// down once.
+func (w *walk) simple() bool {
+	for n, rules := range w.rules {
+		for _, r := range rules {
+			if r.Out.Kind == LinkSide && n.name != w.g.proxy && r.Out.Peer() != w.g.proxy {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// from are the copies that leave a node when a frame came in at state s: the choice of the healthy overlay first, then those it
+// falls to when outputs are gone. It must agree with Decide.
+func (w *walk) from(s int) []step {
+	if !w.known[s] {
+		w.known[s], w.steps[s] = true, w.work(s)
+	}
+	return w.steps[s]
+}
+
+func (w *walk) work(s int) (steps []step) {
+	at := &w.g.places[s]
+	choice, host := 0, at.node.name != w.g.proxy
+	for _, r := range w.rules[at.node] {
+		if !r.Arrival.Covers(at.side) {
+			continue
+		}
+		if w.g.flood && r.Dst.Kind == None && host && r.Out == AtLink(w.g.proxy) {
+			steps = w.flood(steps, s, choice)
+		} else if r.Out == at.side {
+			return append(steps, step{choice: choice, to: -1, rule: r}) // dropped, and it cannot be gone: the frame just came from there
+		} else {
+			steps = append(steps, w.step(at.node.sides[r.Out], choice, r))
+		}
+		choice++
+	}
+	if w.g.flood && (choice == 0 || host && at.side.Kind == PortSide) {
+		steps = w.flood(steps, s, choice)
+	}
+	return steps
+}
+
+func (w *walk) flood(steps []step, s, choice int) []step {
+	at := &w.g.places[s]
+	if !at.tree {
+		return steps
+	}
+	for i := at.node.first; i < at.node.first+len(at.node.sides); i++ {
+		if i != s && w.live[i] && w.g.places[i].tree {
+			steps = append(steps, w.step(i, choice, nil))
+		}
+	}
+	return steps
+}
+
+// step is a copy leaving by the side of state i.
+func (w *walk) step(i, choice int, r *Rule) step {
+	if peer := w.g.places[i].peer; peer >= 0 {
+		return step{choice: choice, to: peer, rule: r}
+	}
+	return step{choice: choice, to: i, out: true, rule: r}
+}
+
+// circle is a way that comes by the same state twice, if there is one: the states in order, the first also the last.
+func (w *walk) circle() []int {
+	const (
+		unseen = iota
+		open
+		closed
+	)
+	mark := make([]uint8, len(w.g.places))
+	var way []int
+	var visit func(s int) []int
+	visit = func(s int) []int {
+		mark[s] = open
+		way = append(way, s)
+		for _, st := range w.from(s) {
+			if st.out || st.to < 0 {
+				continue
+			}
+			if mark[st.to] == open {
+				for way[0] != st.to {
+					way = way[1:]
+				}
+				return append(way, st.to)
+			}
+			if mark[st.to] == unseen {
+				if found := visit(st.to); found != nil {
+					return found
+				}
+			}
+		}
+		mark[s] = closed
+		way = way[:len(way)-1]
+		return nil
+	}
+	for s := range w.g.places {
+		if w.live[s] && mark[s] == unseen {
+			way = way[:0]
+			if found := visit(s); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+// copies says how often a frame that came in at s can leave by the port of state target, in the worst of the choices at each
+// node. memo holds -1 for what is not known yet. There must be no circle.
+func (w *walk) copies(s, target int, memo []int8) int8 {
+	if memo[s] >= 0 {
+		return memo[s]
+	}
+	var worst, sum int8
+	choice := 0
+	for _, st := range w.from(s) {
+		if st.choice != choice {
+			worst, sum, choice = max(worst, sum), 0, st.choice
+		}
+		switch {
+		case st.to < 0:
+		case st.out && st.to == target:
+			sum++
+		case !st.out:
+			sum += w.copies(st.to, target, memo)
+		}
+		sum = min(sum, 2)
+	}
+	memo[s] = max(worst, sum)
+	return memo[s]
+}
+
+// double is an entry and a port that one frame can leave by twice, or that it came from; ok is false if there is none.
+func (w *walk) double() (entry, port int, ok bool) {
+	memo := make([]int8, len(w.g.places))
+	for t := range w.g.places {
+		if !w.live[t] || w.g.places[t].side.Kind != PortSide {
+			continue
+		}
+		for i := range memo {
+			memo[i] = -1
+		}
+		for s := range w.g.places {
+			if !w.live[s] || w.g.places[s].side.Kind != PortSide {
+				continue
+			}
+			n := w.copies(s, t, memo)
+			if s == t {
+				n++
+			}
+			if n > 1 {
+				return s, t, true
+			}
+		}
+	}
+	return 0, 0, false
+}
