@@ -1,0 +1,208 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// epochTime is how long one key seals at most; with it a stolen memory image opens a quarter of an hour.
+	epochTime = 15 * time.Minute
+	// epochDatagrams is how many datagrams one key seals before the next is taken: an eighth of the 2^28 that RFC 9001
+	// appendix B.1.1 allows AES-128-GCM for datagrams of 2 KiB, since the count is looked at once a heartbeat only.
+	epochDatagrams = 1 << 25
+
+	// linger is how long a link that its peer closed still takes stragglers that other paths delayed.
+	linger = time.Second
+)
+
+// houseOut seals what the link itself has to say. Several goroutines do, so there is a lock; it guards all fields.
+type houseOut struct {
+	mu      sync.Mutex
+	counter uint64
+	nonce   [nonceLen]byte
+	buf     [sizeLargest]byte
+}
+
+// sendHouse seals a message of at least size bytes of datagram (0 = as short as it is). Losing it is no failure.
+func (l *Link) sendHouse(size int, put func([]byte) int) {
+	if l.stream != nil {
+		l.stream.house(put)
+		return
+	}
+	h := &l.house
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := headerLen + put(h.buf[headerLen:])
+	if want := min(size, len(h.buf)) - tagLen; want > n {
+		clear(h.buf[n:want])
+		n = want
+	}
+	h.counter++
+	d := l.tx.Load().seal(h.buf[:n], header{kind: dgramHouse, lane: houseLane, link: l.theirs, counter: h.counter}, &h.nonce)
+	// A failed send is a lost message: the next heartbeat, or the prover's next try, makes up for it.
+	_ = l.e.sockets[0].WriteSegments(*l.remote.Load(), d, len(d))
+}
+
+func (l *Link) sendProbe(m probe) { l.sendHouse(int(m.size), m.put) }
+
+// keep is the link's heartbeat goroutine: it sends heartbeats, judges whether the link lives, turns the epochs, and clears
+// up at the end.
+func (l *Link) keep() {
+	limit := silentLimit
+	if l.stream != nil {
+		limit = silentLimitTCP
+	}
+	life, turned, base := newLife(l.since, limit), l.since, uint64(0)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-l.done:
+			l.clear()
+			return
+		case <-timer.C:
+		}
+		now := time.Now()
+		life.Heard(l.since.Add(time.Duration(l.heard.Load())))
+		life.Told(time.Duration(l.peers.silence.Load()))
+		send, dead := life.Step(now)
+		if dead != nil {
+			l.end(dead, false)
+			continue
+		}
+		if send {
+			l.sendBeat(now)
+			if sent := l.datagramsSent(); sent-base >= l.e.cfg.EpochDatagrams || now.Sub(turned) >= l.e.cfg.EpochTime {
+				if l.turn() {
+					base, turned = sent, now
+				}
+			}
+		}
+		timer.Reset(time.Until(life.Next()))
+	}
+}
+
+func (l *Link) sendBeat(now time.Time) {
+	clock := l.clock(now)
+	m := beat{
+		sent: clock, echo: time.Duration(l.peers.sent.Load()), silence: clock - time.Duration(l.heard.Load()),
+		frames: l.framesSent(), received: l.received.Load(), epoch: l.peers.inEpoch.Load(),
+	}
+	m.held = clock - time.Duration(l.peers.at.Load())
+	m.silence, m.held, m.sent = max(0, m.silence), max(0, m.held), max(1, m.sent)
+	l.sendHouse(0, m.put)
+}
+
+// turn moves our direction to its next epoch, once the peer has said that it heard the present one: it keeps the keys of
+// no more than one epoch ahead.
+func (l *Link) turn() bool {
+	key := l.tx.Load()
+	if key == nil || key.epoch != l.peers.epoch.Load() {
+		return false
+	}
+	next, err := key.next()
+	if err != nil {
+		l.end(err, false)
+		return false
+	}
+	l.tx.Store(next)
+	return true
+}
+
+// clear takes a dead link down: says bye, closes what carries it, and takes it out of the endpoint's tables.
+func (l *Link) clear() {
+	if !l.byPeer {
+		m := bye{frames: l.framesSent(), reason: plain(l.err)}
+		for range 2 { // it may be lost, and nothing repeats it; the peer's silence limit would find out all the same
+			l.sendHouse(0, m.put)
+		}
+	}
+	if l.stream != nil {
+		l.stream.finish(!l.byPeer)
+	}
+	l.control.shut(plain(l.err))
+	if l.byPeer && l.stream == nil {
+		l.e.forgetLater(l)
+		return
+	}
+	l.e.forget(l)
+}
+
+// plain is why the link ended, in the words the other end is told.
+func plain(err error) string {
+	var c *closedError
+	if errors.As(err, &c) {
+		return c.reason
+	}
+	return err.Error()
+}
+
+// Prove returns when a datagram of the link's full size went there and back, and the peer delivers frames.
+func (l *Link) Prove(ctx context.Context) error {
+	l.proving.Lock()
+	defer l.proving.Unlock()
+	if _, err := l.probe(ctx, []int{l.MTU()}, true); err != nil {
+		return fmt.Errorf("cannot prove the link to %s: %w", l.peer, err)
+	}
+	return nil
+}
+
+const (
+	probeEvery = 100 * time.Millisecond // between tries
+	probeTries = 2                      // more tries a larger size gets after a smaller one was answered
+)
+
+// probe asks with datagrams of the sizes (largest first) until answered and returns the largest that was. A smaller size
+// wins only when the larger ones have had probeTries more tries.
+func (l *Link) probe(ctx context.Context, sizes []int, started bool) (int, error) {
+	id := l.e.nextProbe.Add(1)
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	best, tries := -1, 0
+	for {
+		for i, s := range sizes {
+			if best < 0 || i < best {
+				l.sendProbe(probe{id: id, size: uint16(s)})
+			}
+		}
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				if best >= 0 {
+					return sizes[best], nil
+				}
+				return 0, fmt.Errorf("no answer at the size of %d bytes: %w", sizes[len(sizes)-1], ctx.Err())
+			case <-l.done:
+				return 0, l.err
+			case m := <-l.answers:
+				if m.id == id && (m.started || !started) {
+					best = better(best, sizes, int(m.size))
+				}
+				if best == 0 {
+					return sizes[0], nil
+				}
+			case <-tick.C:
+				waiting = false
+			}
+		}
+		if best >= 0 {
+			if tries++; tries > probeTries {
+				return sizes[best], nil
+			}
+		}
+	}
+}
+
+// better is the index of the larger of what was answered before (-1 = nothing) and now.
+func better(best int, sizes []int, answered int) int {
+	for i, s := range sizes {
+		if s == answered && (best < 0 || i < best) {
+			return i
+		}
+	}
+	return best
+}

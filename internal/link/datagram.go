@@ -1,0 +1,62 @@
+package link
+
+import "encoding/binary"
+
+// dgramType is the first byte of every datagram of ours. QUIC sets 0x40 or 0x80 in its first byte, so everything below
+// 0x40 on the shared socket is ours.
+type dgramType uint8
+
+const (
+	dgramRecords dgramType = 0x01 // sealed records: frames and pieces of frames
+	dgramHouse   dgramType = 0x02 // one sealed house message: heartbeat, probe, bye
+
+	dgramLimit = 0x40 // first bytes from here on belong to QUIC
+)
+
+const (
+	headerLen = 16 // bytes: type 1, epoch 1, lane 2, link id 4, counter 8; authenticated, not encrypted
+	tagLen    = 16 // bytes of either AEAD's tag
+
+	maxLanes  = 64     // worker lanes of one node: bounds the memory a peer can make us hold for replay windows
+	houseLane = 0xffff // the lane of heartbeats and probes, whose sender is no worker
+)
+
+// LinkID names a session at its receiver, who chose it at random.
+type LinkID uint32
+
+// header is what can be read of a datagram before it is authenticated.
+type header struct {
+	kind    dgramType
+	epoch   uint8 // low byte of the sender's epoch
+	lane    uint16
+	link    LinkID
+	counter uint64 // position in the sender's lane, from 1, never reused in a session
+}
+
+func (h header) put(b []byte) {
+	b[0], b[1] = byte(h.kind), h.epoch
+	binary.BigEndian.PutUint16(b[2:], h.lane)
+	binary.BigEndian.PutUint32(b[4:], uint32(h.link))
+	binary.BigEndian.PutUint64(b[8:], h.counter)
+}
+
+// parseHeader reads the header of a whole datagram; ok is false when it cannot be one of ours.
+func parseHeader(d []byte) (h header, ok bool) {
+	if len(d) < headerLen+tagLen {
+		return header{}, false
+	}
+	h = header{
+		kind: dgramType(d[0]), epoch: d[1],
+		lane: binary.BigEndian.Uint16(d[2:]), link: LinkID(binary.BigEndian.Uint32(d[4:])), counter: binary.BigEndian.Uint64(d[8:]),
+	}
+	known := h.kind == dgramRecords && h.lane < maxLanes || h.kind == dgramHouse && h.lane == houseLane
+	return h, known && h.counter != 0
+}
+
+// laneIndex is where a lane's state is kept: workers first, the house last.
+func laneIndex(lane uint16) int {
+	if lane == houseLane {
+		return maxLanes
+	}
+	return int(lane)
+}

@@ -1,0 +1,299 @@
+package link
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+const (
+	readBufs = 8       // buffers one read may fill: 8 × 64 KiB a socket
+	readSize = 1 << 16 // bytes: the largest thing UDP_GRO hands over
+)
+
+// inlet is one receive lane: what arrives by one socket, and by the tcp carriers that share the lane with it. The lock is
+// taken once a batch, so that whoever runs Config.Receive owns the lane meanwhile.
+type inlet struct {
+	mu   sync.Mutex
+	lane int
+}
+
+// receiver reads one socket and carries what it brings to its end. Owned by its goroutine.
+type receiver struct {
+	e     *Endpoint
+	inlet *inlet
+	sock  Socket
+
+	bufs  [][]byte
+	sizes []int
+	segs  []int
+	from  []netip.AddrPort
+
+	now     time.Time
+	cur     *Link          // whose receive lock is held
+	pkts    []ether.Packet // opened for cur, not delivered yet
+	joined  []*partial     // memory behind some of them
+	parting *bye           // cur's peer said bye in this run
+}
+
+func newReceiver(e *Endpoint, in *inlet, sock Socket) *receiver {
+	r := &receiver{e: e, inlet: in, sock: sock}
+	for range readBufs {
+		r.bufs = append(r.bufs, make([]byte, readSize))
+	}
+	r.sizes, r.segs, r.from = make([]int, readBufs), make([]int, readBufs), make([]netip.AddrPort, readBufs)
+	return r
+}
+
+// run reads until the socket is closed.
+func (r *receiver) run() error {
+	for {
+		n, err := r.sock.ReadBatch(r.bufs, r.sizes, r.segs, r.from)
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.now = time.Now()
+		for i := range n {
+			rest, seg := r.bufs[i][:r.sizes[i]], r.segs[i]
+			if seg <= 0 {
+				seg = len(rest)
+			}
+			for len(rest) > 0 {
+				d := rest[:min(seg, len(rest))]
+				rest = rest[len(d):]
+				r.datagram(d, r.from[i])
+			}
+		}
+		r.deliver()
+	}
+}
+
+// datagram sorts by the first byte: QUIC's go to its transport, ours are opened.
+func (r *receiver) datagram(d []byte, from netip.AddrPort) {
+	if d[0] >= dgramLimit {
+		r.e.quicConn.push(d, from)
+		return
+	}
+	h, ok := parseHeader(d)
+	if !ok {
+		r.e.strays.Add(1)
+		return
+	}
+	l := r.cur
+	if l == nil || l.mine != h.link {
+		r.deliver()
+		if l = r.e.byID(h.link); l == nil {
+			r.e.strays.Add(1)
+			return
+		}
+		l.rx.mu.Lock()
+		r.cur = l
+	}
+	body, ok := l.open(d, h, from, r.now)
+	if !ok {
+		return
+	}
+	if h.kind == dgramHouse {
+		r.parting = l.houseMessage(body, r.now, r.parting)
+		return
+	}
+	r.records(l, h.lane, body)
+}
+
+// open authenticates a datagram and takes note of it: replay window, epoch, address, sign of life. The receive lock is held.
+func (l *Link) open(d []byte, h header, from netip.AddrPort, now time.Time) ([]byte, bool) {
+	rx, at := &l.rx, laneIndex(h.lane)
+	w := rx.windows[at]
+	if w != nil && !w.fresh(h.counter) {
+		l.duplicates.Add(1)
+		return nil, false
+	}
+	key := rx.keys.key(h.epoch)
+	if key == nil {
+		l.authFailed.Add(1)
+		return nil, false
+	}
+	body, ok := key.open(d, h, &rx.nonce)
+	if !ok {
+		l.authFailed.Add(1)
+		return nil, false
+	}
+	if w == nil {
+		w = new(replay)
+		rx.windows[at] = w
+	}
+	newest := h.counter > w.top
+	w.accept(h.counter)
+	if key == rx.keys.next {
+		if err := rx.keys.used(key); err != nil {
+			l.end(err, false)
+			return nil, false
+		}
+		l.peers.inEpoch.Store(key.epoch)
+	}
+	if newest && from != *l.remote.Load() {
+		moved := from
+		l.remote.Store(&moved) // the peer's address has changed; only it could have sealed this
+	}
+	l.datagramsIn.Add(1)
+	l.heard.Store(int64(l.clock(now)))
+	return body, true
+}
+
+// records collects the frames of an opened datagram.
+func (r *receiver) records(l *Link, lane uint16, body []byte) {
+	for len(body) > 0 {
+		rec, rest, err := parseRecord(body)
+		if err != nil || rec.flags&recHouse != 0 {
+			l.drop(DropMalformed, 1)
+			return
+		}
+		body = rest
+		if rec.flags == recPadding {
+			return
+		}
+		if rec.piece.count != 0 {
+			lost := l.rx.joiner.lost
+			p, whole := l.rx.joiner.add(r.now, lane, rec)
+			l.peers.broken.Add(l.rx.joiner.lost - lost)
+			if !whole {
+				continue
+			}
+			r.joined = append(r.joined, p)
+			rec = p.head
+			rec.bytes = p.buf
+		}
+		r.pkts = l.take(r.pkts, rec)
+	}
+}
+
+// take counts a whole frame that arrived and appends it, unless it has come too far.
+func (l *Link) take(pkts []ether.Packet, rec record) []ether.Packet {
+	p := ether.Packet{Frame: rec.bytes, Offload: rec.offload, Hops: rec.hops}
+	frames := uint64(p.Frames())
+	l.received.Add(frames)
+	if rec.hops > maxHops {
+		l.drop(DropHopLimit, frames)
+		return pkts
+	}
+	return append(pkts, p)
+}
+
+// deliver gives the collected run to the node and lets go of the link.
+func (r *receiver) deliver() {
+	l := r.cur
+	if l == nil {
+		return
+	}
+	r.cur = nil
+	l.rx.mu.Unlock()
+	l.hand(r.inlet, r.pkts)
+	clear(r.pkts)
+	r.pkts = r.pkts[:0]
+	if len(r.joined) > 0 {
+		l.rx.mu.Lock()
+		for i, p := range r.joined {
+			l.rx.joiner.recycle(p)
+			r.joined[i] = nil
+		}
+		l.rx.mu.Unlock()
+		r.joined = r.joined[:0]
+	}
+	if r.parting != nil {
+		l.farewell(*r.parting)
+		r.parting = nil
+	}
+}
+
+// hand gives arrived frames to the owner, in the lane of the goroutine that brought them.
+func (l *Link) hand(in *inlet, pkts []ether.Packet) {
+	switch {
+	case len(pkts) == 0:
+	case l.shut.Load():
+		l.drop(DropClosed, framesOf(pkts))
+	case l.owner.Load() == nil:
+		l.drop(DropNotStarted, framesOf(pkts))
+	default:
+		in.mu.Lock()
+		l.e.cfg.Receive(in.lane, l, pkts)
+		in.mu.Unlock()
+	}
+}
+
+// houseMessage obeys one message of the peer's link. A bye is returned, to be obeyed when the frames before it have been
+// delivered. Malformed ones, of a later version perhaps, are left alone.
+func (l *Link) houseMessage(b []byte, now time.Time, parting *bye) *bye {
+	if len(b) == 0 {
+		return parting
+	}
+	switch b[0] {
+	case houseBeat:
+		if m, err := parseBeat(b); err == nil {
+			l.told(m, now)
+		}
+	case houseProbe:
+		if m, err := parseProbe(b); err == nil {
+			m.answer, m.started = true, l.owner.Load() != nil
+			l.sendProbe(m)
+		}
+	case houseAnswer:
+		if m, err := parseProbe(b); err == nil {
+			select {
+			case l.answers <- m:
+			default: // nobody proves any more
+			}
+		}
+	case houseBye:
+		if m, err := parseBye(b); err == nil {
+			return &m
+		}
+	}
+	return parting
+}
+
+// told takes what a heartbeat says. One overtaken by a newer is ignored.
+func (l *Link) told(m beat, now time.Time) {
+	p := &l.peers
+	if int64(m.sent) <= p.sent.Load() {
+		return
+	}
+	clock := l.clock(now)
+	p.sent.Store(int64(m.sent))
+	p.at.Store(int64(clock))
+	p.silence.Store(int64(m.silence))
+	p.frames.Store(m.frames)
+	p.lost.Store(less(m.frames, l.received.Load()))
+	p.epoch.Store(m.epoch)
+	if rtt := clock - m.echo - m.held; m.echo > 0 && rtt > 0 {
+		smooth := time.Duration(p.rtt.Load())
+		if smooth == 0 {
+			smooth = rtt
+		}
+		p.rtt.Store(int64(smooth + (rtt-smooth)/rttWeight))
+	}
+}
+
+// rttWeight is how many heartbeats the smoothed round trip remembers, as TCP's does (RFC 6298 §2).
+const rttWeight = 8
+
+// farewell ends the link on the peer's word, with the last account of what it sent.
+func (l *Link) farewell(m bye) {
+	l.peers.frames.Store(m.frames)
+	l.peers.lost.Store(less(m.frames, l.received.Load()))
+	l.end(&closedError{byPeer: true, reason: m.reason}, true)
+}
+
+// less is a - b, 0 when b is larger.
+func less(a, b uint64) uint64 {
+	if a < b {
+		return 0
+	}
+	return a - b
+}

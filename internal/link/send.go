@@ -1,0 +1,192 @@
+package link
+
+import (
+	"errors"
+	"net"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+const (
+	// sendBytes is the most one UDP_SEGMENT call carries: 44 full datagrams, below the 65,487 bytes IPv6 allows.
+	sendBytes = 44 * sizeLargest
+
+	// padUpTo is how many bytes of padding are worth a datagram that is as long as its neighbours and so travels in the
+	// same call: a call costs 3 µs, 256 bytes of cipher 0.1 µs.
+	padUpTo = 256
+)
+
+// outbox is one lane's memory for sending: datagrams of one call, back to back. It belongs to the lane's worker and serves
+// all links in turn; nothing stays in it between two calls of send.
+type outbox struct {
+	lane  uint16
+	sock  Socket
+	buf   []byte
+	seg   ether.Segmenter
+	put   func(*ether.Packet) // o.record, made once
+	whole func(*ether.Packet) // o.streamRecord, made once
+	nonce [nonceLen]byte
+	piece uint16 // id of the last split frame
+
+	// of the current call
+	link *Link
+	tx   *txLane
+	key  *epochKey
+	size int   // bytes of a full datagram
+	hops uint8 // of the current packet, this link included
+
+	at, n   int    // the open datagram is buf[at:n]; n == at when none is open
+	records int    // in the open datagram
+	open    uint64 // frames in the open datagram
+	each    int    // bytes of every closed datagram but the last
+	count   int    // closed datagrams
+	frames  uint64 // in them
+}
+
+func newOutbox(lane int, sock Socket) *outbox {
+	o := &outbox{lane: uint16(lane), sock: sock, buf: make([]byte, sendBytes)}
+	o.put, o.whole = o.record, o.streamRecord
+	return o
+}
+
+// send seals the packets into as few datagrams and calls as they fit.
+func (o *outbox) send(l *Link, pkts []ether.Packet) {
+	o.link, o.tx, o.key, o.size = l, &l.lanes[o.lane], l.tx.Load(), int(l.size.Load())
+	room := o.size - headerLen - tagLen
+	for i := range pkts {
+		p := &pkts[i]
+		if p.Hops >= maxHops {
+			l.drop(DropHopLimit, uint64(p.Frames()))
+			continue
+		}
+		o.hops = p.Hops + 1
+		if recordLen(p) <= room || !p.Offload.Segmented() {
+			o.record(p)
+			continue
+		}
+		if err := o.seg.Segment(p, room-recordHead-ether.OffloadLen, o.put); err != nil {
+			l.drop(DropBadOffload, uint64(p.Frames()))
+		}
+	}
+	o.flush()
+	o.link, o.key = nil, nil
+}
+
+// record adds one frame to the open datagram, or opens another, or splits the frame over several.
+func (o *outbox) record(p *ether.Packet) {
+	need, room := recordLen(p), o.size-headerLen-tagLen
+	if need > room {
+		o.split(p, room-recordExtra)
+		return
+	}
+	o.reserve(need)
+	o.n += putRecord(o.buf[o.n:], record{hops: o.hops, offload: p.Offload, bytes: p.Frame})
+	o.records++
+	o.open += uint64(p.Frames())
+}
+
+func (o *outbox) split(p *ether.Packet, room int) {
+	count, size, ok := cutPieces(len(p.Frame), room)
+	if !ok {
+		o.link.drop(DropTooLarge, uint64(p.Frames()))
+		return
+	}
+	o.piece++
+	rest := []byte(p.Frame)
+	for i := range count {
+		n := min(size, len(rest))
+		r := record{hops: o.hops, piece: piece{id: o.piece, index: uint8(i), count: uint8(count)}, bytes: rest[:n]}
+		if i == 0 {
+			r.offload = p.Offload
+		}
+		o.reserve(n + recordExtra)
+		o.n += putRecord(o.buf[o.n:], r)
+		o.records++
+		rest = rest[n:]
+	}
+	o.open += uint64(p.Frames()) // with its last piece
+}
+
+// reserve makes room for need bytes in the open datagram, closing it and opening the next where they do not fit.
+func (o *outbox) reserve(need int) {
+	if o.n > o.at && o.n-o.at+need > o.size-tagLen {
+		o.closeDatagram(true)
+	}
+	if o.n > o.at {
+		return
+	}
+	if o.count == maxSegments || o.at+o.size > len(o.buf) {
+		o.write()
+	}
+	o.n = o.at + headerLen
+}
+
+// closeDatagram seals the open datagram and takes it into the call. more says that others follow, for which it is made as
+// long as its neighbours where that costs little.
+func (o *outbox) closeDatagram(more bool) {
+	length, want := o.n-o.at+tagLen, 0
+	switch {
+	case more && o.count == 0 && o.records > 1:
+		want = o.size
+	case more && o.count > 0:
+		want = o.each
+	}
+	if pad := want - length; pad > 0 && pad <= padUpTo {
+		clear(o.buf[o.n : o.n+pad])
+		o.buf[o.n] = recPadding
+		o.n += pad
+	}
+	o.tx.counter++
+	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
+	d := o.key.seal(o.buf[o.at:o.n:len(o.buf)], h, &o.nonce)
+	if o.count > 0 && len(d) > o.each { // only the last of a call may be shorter, none longer
+		frames := o.open
+		o.open = 0
+		at := o.at
+		o.write()
+		copy(o.buf, o.buf[at:at+len(d)])
+		o.open = frames
+	}
+	if o.count == 0 {
+		o.each = len(d)
+	}
+	o.at += len(d)
+	o.n = o.at
+	o.count++
+	o.frames += o.open
+	o.open, o.records = 0, 0
+	if len(d) < o.each {
+		o.write()
+	}
+}
+
+// flush sends all that is left.
+func (o *outbox) flush() {
+	if o.n > o.at {
+		o.closeDatagram(false)
+	}
+	if o.count > 0 {
+		o.write()
+	}
+}
+
+// write makes the call for the closed datagrams and forgets them.
+func (o *outbox) write() {
+	if o.count > 0 {
+		l := o.link
+		switch err := o.sock.WriteSegments(*l.remote.Load(), o.buf[:o.at], o.each); {
+		case err == nil:
+			o.tx.frames.Add(o.frames)
+			o.tx.datagrams.Add(uint64(o.count))
+		case errors.Is(err, ErrFull):
+			l.drop(DropFull, o.frames)
+		case errors.Is(err, errTooBig):
+			l.drop(DropTooLarge, o.frames)
+		case errors.Is(err, net.ErrClosed):
+			l.drop(DropClosed, o.frames)
+		default:
+			l.drop(DropSend, o.frames)
+		}
+	}
+	o.at, o.n, o.count, o.each, o.frames = 0, 0, 0, 0, 0
+}

@@ -1,0 +1,223 @@
+package link
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+const (
+	// streamBytes bounds what waits for the tcp carrier in bytes, streamAge in time: a queue that is older is a path that
+	// carries less than it is given, and more queue would only add delay.
+	streamBytes = 1 << 20
+	streamAge   = 100 * time.Millisecond
+
+	streamRead = 256 << 10 // bytes read at once: several super-frames
+)
+
+// frameStream is the frames connection of the tcp carrier. Workers append records, one goroutine writes them.
+type frameStream struct {
+	conn net.Conn
+
+	mu      sync.Mutex
+	pending []byte    // records waiting
+	oldest  time.Time // when the first of them came
+	last    bool      // nothing more will be appended; the writer ends when pending is out
+
+	wake    chan struct{} // room for one: there is something to do
+	written chan struct{} // closed when the writer has ended
+	read    chan struct{} // closed when the reader has ended
+}
+
+func newFrameStream(conn net.Conn) *frameStream {
+	return &frameStream{conn: conn, wake: make(chan struct{}, 1), written: make(chan struct{}), read: make(chan struct{})}
+}
+
+// sendStream appends the packets as records, super-frames whole. Too much waiting, or for too long, is a drop.
+func (o *outbox) sendStream(l *Link, pkts []ether.Packet) {
+	s := l.stream
+	o.link, o.tx = l, &l.lanes[o.lane]
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) > 0 && now.Sub(s.oldest) > streamAge {
+		l.drop(DropFull, framesOf(pkts))
+		return
+	}
+	for i := range pkts {
+		p := &pkts[i]
+		o.hops = p.Hops + 1
+		switch {
+		case p.Hops >= maxHops:
+			l.drop(DropHopLimit, uint64(p.Frames()))
+		case len(p.Frame) <= recordMax:
+			o.streamRecord(p)
+		case !p.Offload.Segmented():
+			l.drop(DropTooLarge, uint64(p.Frames()))
+		default:
+			if err := o.seg.Segment(p, 0, o.whole); err != nil {
+				l.drop(DropBadOffload, uint64(p.Frames()))
+			}
+		}
+	}
+	s.poke(now)
+	o.link = nil
+}
+
+// streamRecord appends one packet; the stream's lock is held.
+func (o *outbox) streamRecord(p *ether.Packet) {
+	s, n := o.link.stream, recordLen(p)
+	at := len(s.pending)
+	if at+n > streamBytes {
+		o.link.drop(DropFull, uint64(p.Frames()))
+		return
+	}
+	s.pending = extend(s.pending, n)
+	putRecord(s.pending[at:], record{hops: o.hops, offload: p.Offload, bytes: p.Frame})
+	o.tx.frames.Add(uint64(p.Frames()))
+	o.tx.datagrams.Add(1)
+}
+
+// house appends a message of the link itself, past the bounds: it is short, and the link's life depends on it.
+func (s *frameStream) house(put func([]byte) int) {
+	var b [houseMax]byte
+	n := put(b[:])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last {
+		return
+	}
+	at := len(s.pending)
+	s.pending = extend(s.pending, recordHead+n)
+	putRecord(s.pending[at:], record{flags: recHouse, bytes: b[:n]})
+	s.poke(time.Now())
+}
+
+// extend lengthens b by n bytes of any content.
+func extend(b []byte, n int) []byte {
+	if cap(b)-len(b) < n {
+		grown := make([]byte, len(b), max(2*cap(b), len(b)+n, 64<<10))
+		copy(grown, b)
+		b = grown
+	}
+	return b[:len(b)+n]
+}
+
+// poke wakes the writer; the lock is held.
+func (s *frameStream) poke(now time.Time) {
+	if s.oldest.IsZero() {
+		s.oldest = now
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write is the writer goroutine: it takes all that waits and writes it, until finish or an error.
+func (s *frameStream) write(l *Link) {
+	defer close(s.written)
+	var spare []byte
+	for range s.wake {
+		s.mu.Lock()
+		out, last := s.pending, s.last
+		s.pending, s.oldest = spare[:0], time.Time{}
+		s.mu.Unlock()
+		if len(out) > 0 {
+			if _, err := s.conn.Write(out); err != nil {
+				l.streamEnded(err)
+				return
+			}
+		}
+		spare = out
+		if last {
+			return
+		}
+	}
+}
+
+// finish ends the connection. A polite end lets the last records out, and waits for the peer to close in turn: data that
+// arrives at a closed socket would make the kernel reset the connection, and the peer lose our last words.
+func (s *frameStream) finish(polite bool) {
+	s.mu.Lock()
+	s.last = true
+	s.poke(time.Now())
+	s.mu.Unlock()
+	if polite {
+		timeout := time.NewTimer(byeWait)
+		defer timeout.Stop()
+		for _, end := range []chan struct{}{s.written, s.read} {
+			select {
+			case <-end:
+			case <-timeout.C:
+				timeout.Reset(0)
+			}
+		}
+	}
+	abort(s.conn)
+	<-s.written
+	<-s.read
+}
+
+// abort closes a connection without waiting for its peer, as tls.Conn.Close would.
+func abort(conn net.Conn) {
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		t.NetConn().Close()
+		return
+	}
+	conn.Close()
+}
+
+// receive is the reader goroutine: it carries all records that have arrived to the owner in one batch.
+func (s *frameStream) receive(l *Link, in *inlet) {
+	defer close(s.read)
+	buf, have := make([]byte, streamRead), 0
+	var pkts []ether.Packet
+	for {
+		n, err := s.conn.Read(buf[have:])
+		have += n
+		var parting *bye
+		used, bad := 0, error(nil)
+		pkts, used, parting, bad = l.streamRecords(buf[:have], pkts[:0])
+		l.hand(in, pkts)
+		clear(pkts)
+		have = copy(buf, buf[used:have])
+		switch {
+		case parting != nil:
+			l.farewell(*parting)
+			return
+		case bad != nil:
+			l.end(bad, false)
+			return
+		case err != nil:
+			l.streamEnded(err)
+			return
+		}
+	}
+}
+
+// streamRecords parses the whole records at the start of b and says how much of b they were.
+func (l *Link) streamRecords(b []byte, pkts []ether.Packet) (_ []ether.Packet, used int, parting *bye, err error) {
+	now := time.Now()
+	for parting == nil {
+		size := recordSize(b[used:])
+		if size == 0 || size > len(b)-used {
+			break
+		}
+		rec, _, err := parseRecord(b[used : used+size])
+		if err != nil || rec.flags&recPiece != 0 || rec.flags == recPadding {
+			return pkts, used, nil, errRecord
+		}
+		used += size
+		l.datagramsIn.Add(1)
+		l.heard.Store(int64(l.clock(now)))
+		if rec.flags&recHouse != 0 {
+			parting = l.houseMessage(rec.bytes, now, nil)
+			continue
+		}
+		pkts = l.take(pkts, rec)
+	}
+	return pkts, used, parting, nil
+}
