@@ -1398,7 +1398,8 @@ func (x *Link) GetWhyDown() string {
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Given by the node.
-	Id      uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where the frame came in; empty is any.
 	Arrival string `protobuf:"bytes,2,opt,name=arrival,proto3" json:"arrival,omitempty"`
 	Src     string `protobuf:"bytes,3,opt,name=src,proto3" json:"src,omitempty"`
 	Dst     string `protobuf:"bytes,4,opt,name=dst,proto3" json:"dst,omitempty"`

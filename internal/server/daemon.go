@@ -1,0 +1,52 @@
+package server
+
+import (
+	"context"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+)
+
+// Daemon is the node that answers. Its methods are called from many goroutines at once, only for requests that are meant
+// for this node (Request.Node is empty or its name), and must return soon after ctx is done.
+//
+// Errors are *api.Error with the codes vnet.proto names; any other error reaches the client as code unknown.
+type Daemon interface {
+	// Name is the node's own name; it does not change.
+	Name() string
+	// Forward has another node answer: it carries the body there, calls Dispatch, and brings back what that returned, the
+	// error as *api.Error. A node that does not exist is not_found, one that cannot be reached unavailable.
+	Forward(ctx context.Context, node, method string, body []byte) ([]byte, error)
+
+	// What the daemon is and has.
+	GetStatus(context.Context, *api.GetStatusRequest) (*api.GetStatusResponse, error)
+	ListNodes(context.Context, *api.ListNodesRequest) (*api.ListNodesResponse, error)
+	ListPorts(context.Context, *api.ListPortsRequest) (*api.ListPortsResponse, error)
+	ListInterfaces(context.Context, *api.ListInterfacesRequest) (*api.ListInterfacesResponse, error)
+
+	// Links.
+	ListLinks(context.Context, *api.ListLinksRequest) (*api.ListLinksResponse, error)
+	AddLink(context.Context, *api.AddLinkRequest) (*api.AddLinkResponse, error)
+	DeleteLink(context.Context, *api.DeleteLinkRequest) (*api.DeleteLinkResponse, error)
+	RekeyLink(context.Context, *api.RekeyLinkRequest) (*api.RekeyLinkResponse, error)
+	SetLinkCarrier(context.Context, *api.SetLinkCarrierRequest) (*api.SetLinkCarrierResponse, error)
+
+	// Rules.
+	ListRules(context.Context, *api.ListRulesRequest) (*api.ListRulesResponse, error)
+	AddRule(context.Context, *api.AddRuleRequest) (*api.AddRuleResponse, error)
+	DeleteRule(context.Context, *api.DeleteRuleRequest) (*api.DeleteRuleResponse, error)
+
+	// The configuration-time bound, and enrolment.
+	GetBound(context.Context, *api.GetBoundRequest) (*api.GetBoundResponse, error)
+	SetBound(context.Context, *api.SetBoundRequest) (*api.SetBoundResponse, error)
+	CreateToken(context.Context, *api.CreateTokenRequest) (*api.CreateTokenResponse, error)
+
+	// Inference and adaptation.
+	GetApp(context.Context, *api.GetAppRequest) (*api.GetAppResponse, error)
+	GetTraffic(context.Context, *api.GetTrafficRequest) (*api.GetTrafficResponse, error)
+	GetAdaptation(context.Context, *api.GetAdaptationRequest) (*api.GetAdaptationResponse, error)
+	SetAdaptation(context.Context, *api.SetAdaptationRequest) (*api.SetAdaptationResponse, error)
+	GetCounters(context.Context, *api.GetCountersRequest) (*api.GetCountersResponse, error)
+
+	// WatchEvents calls send for each event until ctx is done, send fails, or the daemon stops.
+	WatchEvents(ctx context.Context, req *api.WatchEventsRequest, send func(*api.WatchEventsResponse) error) error
+}

@@ -1,0 +1,156 @@
+package servertest
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+)
+
+// GetStatus tells of a host with one warning.
+func (d *Daemon) GetStatus(context.Context, *api.GetStatusRequest) (*api.GetStatusResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &api.GetStatusResponse{Status: &api.Status{
+		Node: d.name, Role: api.Role_ROLE_HOST, Overlay: "vnet", Version: "0.1.0", BootId: "b1", Started: at(0), Uptime: durationpb.New(90 * time.Second),
+		Star: api.LinkState_LINK_STATE_UP, StarText: "tcp to 192.0.2.1:7946, 5.1 ms", Ports: 2, Links: uint32(len(d.links)), LinksUp: uint32(len(d.links)),
+		Rules: uint32(len(d.rules)), Nodes: 5, Drops: []*api.Drops{{Reason: "queue full", Frames: 3}},
+		Warnings: []string{"port lan0 is blocked: it hears port lan0 of host2"},
+	}}, nil
+}
+
+// ListNodes tells of the Proxy and four hosts, of which one is down.
+func (d *Daemon) ListNodes(context.Context, *api.ListNodesRequest) (*api.ListNodesResponse, error) {
+	nodes := []*api.Node{{Name: "proxy", Role: api.Role_ROLE_PROXY, Version: "0.1.0", BootId: "b0", State: api.NodeState_NODE_STATE_UP, Addresses: []string{"192.0.2.1:7946"}, Since: at(0)}}
+	for i, name := range []string{"host1", "host2", "host3", "host4"} {
+		n := string(rune('1' + i))
+		node := &api.Node{
+			Name: name, Role: api.Role_ROLE_HOST, Version: "0.1.0", BootId: "b" + n, State: api.NodeState_NODE_STATE_UP, Addresses: []string{"192.0.2.1" + n + ":7946"}, Since: at(time.Second),
+			Vms: []*api.VM{{Mac: "02:00:00:00:00:0" + n, Name: "vm" + n, Node: name, Port: "vm" + n, Declared: i == 0, Seen: at(time.Minute)}},
+		}
+		if name == "host4" {
+			node.State = api.NodeState_NODE_STATE_DOWN
+		}
+		nodes = append(nodes, node)
+	}
+	return &api.ListNodesResponse{Nodes: nodes}, nil
+}
+
+// ListPorts tells of a TAP and a blocked LAN port.
+func (d *Daemon) ListPorts(context.Context, *api.ListPortsRequest) (*api.ListPortsResponse, error) {
+	return &api.ListPortsResponse{Ports: []*api.Port{
+		{
+			Name: "vm1", Kind: "tap", Interface: "vnet-vm1", Mac: "02:00:00:00:01:01", MtuBytes: 1500, Queues: 2, Offloads: []string{"csum", "tso4", "uso"},
+			Macs: []string{"02:00:00:00:00:01"}, State: api.PortState_PORT_STATE_UP, FramesReceived: 120, FramesSent: 118, ReceivedBytes: 84000, SentBytes: 83000,
+		},
+		{
+			Name: "lan0", Kind: "lan", Interface: "eth0", Mac: "02:00:00:00:02:01", MtuBytes: 1500, Lan: true, Queues: 1,
+			State: api.PortState_PORT_STATE_BLOCKED, Why: "it hears port lan0 of host2", Drops: []*api.Drops{{Reason: "blocked", Frames: 7}},
+		},
+	}}, nil
+}
+
+// ListInterfaces tells of one interface of each use.
+func (d *Daemon) ListInterfaces(context.Context, *api.ListInterfacesRequest) (*api.ListInterfacesResponse, error) {
+	return &api.ListInterfacesResponse{Interfaces: []*api.Interface{
+		{Name: "eth0", Mac: "02:00:00:00:02:01", MtuBytes: 1500, Kind: "device", Offloads: []string{"csum", "tso4"}, Use: api.InterfaceUse_INTERFACE_USE_PORT, Port: "lan0"},
+		{Name: "eth1", Mac: "02:00:00:00:02:02", MtuBytes: 9000, Kind: "device", Use: api.InterfaceUse_INTERFACE_USE_AVAILABLE},
+		{Name: "wg0", MtuBytes: 1420, Kind: "wireguard", Use: api.InterfaceUse_INTERFACE_USE_REFUSED, Why: "it is a tunnel: it carries no Ethernet"},
+	}}, nil
+}
+
+// CreateToken refuses: this is a host.
+func (d *Daemon) CreateToken(_ context.Context, req *api.CreateTokenRequest) (*api.CreateTokenResponse, error) {
+	if d.name != "proxy" {
+		return nil, api.Errorf(connect.CodeFailedPrecondition, "cannot make a token at %s: it is a host", d.name).WithHint("ask the Proxy: vnet token create --node proxy")
+	}
+	ttl := time.Hour
+	if req.GetTtl() != nil {
+		ttl = req.GetTtl().AsDuration()
+	}
+	return &api.CreateTokenResponse{Token: "vnet1.made-up", Expires: at(ttl)}, nil
+}
+
+// GetApp tells of a ring of four.
+func (d *Daemon) GetApp(context.Context, *api.GetAppRequest) (*api.GetAppResponse, error) {
+	group := &api.Group{Name: "ring", Names: []string{"ring", "hypercube"}, Confidence: 0.97, Order: []string{"vm1", "vm3", "vm2", "vm4"}}
+	for i, a := range group.Order {
+		b := group.Order[(i+1)%4]
+		group.Edges = append(group.Edges, &api.Edge{
+			A: a, B: b, AMac: "02:00:00:00:00:0" + a[2:], BMac: "02:00:00:00:00:0" + b[2:], Weight: 1 - float64(i)/8, RateBps: 40e6, Since: at(2 * time.Second),
+		})
+	}
+	return &api.GetAppResponse{App: &api.App{Version: 3, Since: at(2 * time.Second), Groups: []*api.Group{group}}}, nil
+}
+
+// GetTraffic tells of one pair, one way of which loses frames.
+func (d *Daemon) GetTraffic(context.Context, *api.GetTrafficRequest) (*api.GetTrafficResponse, error) {
+	return &api.GetTrafficResponse{Window: durationpb.New(time.Second), Entries: []*api.TrafficEntry{
+		{Src: "vm1", Dst: "vm3", SrcMac: "02:00:00:00:00:01", DstMac: "02:00:00:00:00:03", OfferedBytes: 250000, OfferedFrames: 170, DeliveredBytes: 250000, DeliveredFrames: 170, OfferedBps: 2e6, DeliveredBps: 2e6},
+		{Src: "vm3", Dst: "vm1", SrcMac: "02:00:00:00:00:03", DstMac: "02:00:00:00:00:01", OfferedBytes: 250000, OfferedFrames: 170, DeliveredBytes: 247000, DeliveredFrames: 168, OfferedBps: 2e6, DeliveredBps: 1.976e6},
+	}}, nil
+}
+
+func adaptation() *api.Adaptation {
+	steps := []*api.Step{{What: "open link host1—host3", Reason: "vm1—vm3 is the heaviest pair: 40 Mbit/s"}, {What: "add exact rules at host1 and host3", Reason: "so that only vm1—vm3 takes it"}}
+	return &api.Adaptation{
+		Mode: api.AdaptationMode_ADAPTATION_MODE_AUTO, Policy: "fastpath", MaxLinks: 4,
+		Links: []*api.AdaptedLink{{A: "host1", B: "host3", Since: at(3 * time.Second), Reason: "vm1—vm3 is the heaviest pair"}},
+		History: []*api.Change{{
+			Proposal: &api.Proposal{Id: 1, Time: at(2 * time.Second), Reason: "ring of 4 VMs", Gain: 0.25, Steps: steps},
+			Started:  at(2 * time.Second), Total: durationpb.New(61 * time.Millisecond), Outcome: "committed",
+			Stages: []*api.Stage{{Name: "prepare", Took: durationpb.New(48 * time.Millisecond)}, {Name: "flip", Took: durationpb.New(13 * time.Millisecond)}},
+		}},
+	}
+}
+
+// GetAdaptation gives what SetAdaptation left.
+func (d *Daemon) GetAdaptation(context.Context, *api.GetAdaptationRequest) (*api.GetAdaptationResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &api.GetAdaptationResponse{Adaptation: proto.CloneOf(d.adapt)}, nil
+}
+
+// SetAdaptation changes mode and limit.
+func (d *Daemon) SetAdaptation(_ context.Context, req *api.SetAdaptationRequest) (*api.SetAdaptationResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if req.GetMode() != api.AdaptationMode_ADAPTATION_MODE_UNSPECIFIED {
+		d.adapt.Mode = req.GetMode()
+	}
+	if req.MaxLinks != nil {
+		d.adapt.MaxLinks = req.GetMaxLinks()
+	}
+	return &api.SetAdaptationResponse{Adaptation: proto.CloneOf(d.adapt)}, nil
+}
+
+// GetCounters tells of 170 frames in, 3 dropped, 2 lost on the wire.
+func (d *Daemon) GetCounters(context.Context, *api.GetCountersRequest) (*api.GetCountersResponse, error) {
+	c := func() *api.Counters {
+		return &api.Counters{
+			EdgeIn: 170, Copies: 10, EdgeOut: 175, Drops: []*api.Drops{{Reason: "queue full", Frames: 3}},
+			LinkFramesSent: 120, LinkFramesReceived: 118, WireLost: 2,
+		}
+	}
+	return &api.GetCountersResponse{Nodes: []*api.NodeCounters{{Node: d.name, BootId: "b1", Counters: c()}}, Total: c()}, nil
+}
+
+// WatchEvents sends two events and, unless a backlog was all that was asked for, waits for the client to leave.
+func (d *Daemon) WatchEvents(ctx context.Context, req *api.WatchEventsRequest, send func(*api.WatchEventsResponse) error) error {
+	for _, event := range []*api.Event{
+		{Time: at(time.Second), Node: d.name, Kind: "link.up", Text: "link to proxy is up over tcp", Fields: map[string]string{"peer": "proxy", "carrier": "tcp"}},
+		{Time: at(2 * time.Second), Node: d.name, Kind: "rule.added", Text: "rule 2 added", Fields: map[string]string{"rule": "2"}},
+	} {
+		if err := send(&api.WatchEventsResponse{Event: event}); err != nil {
+			return err
+		}
+	}
+	if req.GetBacklog() == 0 {
+		<-ctx.Done()
+	}
+	return nil
+}
