@@ -20,6 +20,8 @@ func TestMain(m *testing.M) {
 	lab.MaybeChild()
 	// The binary plays parts: an owner of a lab that will be killed, and programs that run inside one.
 	switch os.Args[0] {
+	case "owner":
+		owner()
 	case "sink":
 		sink()
 	case "source":

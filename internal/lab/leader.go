@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/virtuoso-vnet/virtuoso/internal/wan"
 )
 
@@ -83,10 +85,12 @@ func (l *leader) build(s *Spec) error {
 	if err := wire(s, members); err != nil {
 		return err
 	}
+	var all errgroup.Group
 	for _, m := range members {
-		if err := m.prepare(); err != nil {
-			return err
-		}
+		all.Go(m.prepare)
+	}
+	if err := all.Wait(); err != nil {
+		return err
 	}
 	tunnels := map[string]*os.File{}
 	for _, m := range members {
