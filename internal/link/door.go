@@ -10,16 +10,13 @@ import (
 // ErrFull is what a socket answers when its queue has no room; the datagrams are dropped, nothing waits.
 var ErrFull = errors.New("the socket's queue is full")
 
-// errTooBig is what a socket answers when the path to the peer is known to be narrower than the datagram.
-var errTooBig = errors.New("the datagram is larger than the path")
-
 // Socket is one UDP socket of a group that shares a port.
 type Socket interface {
 	// ReadBatch waits for at least one datagram and takes what else is there without waiting. bufs[i][:sizes[i]] came
 	// from from[i]; where segs[i] > 0 it is several datagrams of that size, the last perhaps shorter.
 	ReadBatch(bufs [][]byte, sizes, segs []int, from []netip.AddrPort) (int, error)
 	// WriteSegments sends buf as datagrams of seg bytes, the last perhaps shorter: at most 64, in one call. It never
-	// waits: a full queue is ErrFull. Safe from any goroutine; buf is the caller's again on return.
+	// waits: a full queue is ErrFull; a datagram larger than the path, as far as is known, syscall.EMSGSIZE. Safe from any goroutine; buf is the caller's again on return.
 	WriteSegments(to netip.AddrPort, buf []byte, seg int) error
 	LocalAddr() netip.AddrPort
 	Close() error

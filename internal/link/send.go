@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"net"
+	"syscall"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
@@ -180,7 +181,7 @@ func (o *outbox) write() {
 			o.tx.datagrams.Add(uint64(o.count))
 		case errors.Is(err, ErrFull):
 			l.drop(DropFull, o.frames)
-		case errors.Is(err, errTooBig):
+		case errors.Is(err, syscall.EMSGSIZE):
 			l.drop(DropTooLarge, o.frames)
 		case errors.Is(err, net.ErrClosed):
 			l.drop(DropClosed, o.frames)

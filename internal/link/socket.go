@@ -170,8 +170,6 @@ func full(err error) error {
 		return nil
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 		return ErrFull
-	case unix.EMSGSIZE:
-		return errTooBig
 	}
 	return os.NewSyscallError("sendmsg", err)
 }
