@@ -74,7 +74,8 @@ type Welcome struct {
 	Boot       uint64 // of the Proxy, as in Hello
 	Generation uint64 // of the overlay as the Proxy has it
 	Bound      time.Duration
-	Flood      bool // whether the flood tree is on
+	Flood      bool   // whether the flood tree is on
+	ProbeKey   []byte // signs loop probes; known to the nodes of this overlay only
 }
 
 // Directory tells hosts where MACs live. Full replaces all that was told before; otherwise Places are added or replaced
@@ -141,8 +142,8 @@ type StageRequest struct {
 	Change      uint64
 	Stage       Stage
 	OpenLinks   []LinkSpec     // with StagePrepare only
-	AddRules    []overlay.Rule // added and deleted in one publication of the table
-	DeleteRules []uint64
+	AddRules    []overlay.Rule // added and deleted in one publication of the table; with StageAbort, what takes the change
+	DeleteRules []uint64       // back at a node that has forgotten it (restarted); others know better themselves
 	CloseLinks  []overlay.Name // peers; closed after the rules are gone
 	Generation  uint64         // of the overlay this change leads to
 	Wait        time.Duration  // with StageAbort: keep prepared rules and links this long for stragglers of flipped sources

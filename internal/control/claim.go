@@ -1,0 +1,97 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// claim judges one claim to a MAC.
+func (l *Locator) claim(now time.Time, c Place, gratuitous bool) []PlaceChange {
+	p := l.places[c.MAC]
+	switch {
+	case p == nil:
+		return l.learn(now, c)
+	case p.Node == c.Node && p.Port == c.Port:
+		return p.refresh(now, c)
+	case c.Declared:
+		return p.move(now, c, "declared")
+	}
+	p.claimed = now
+	why := ""
+	switch {
+	case p.Declared:
+		why = fmt.Sprintf("%s claims it, but it is declared to be at %s", c.Node, p.Node)
+	case p.frozen:
+		why = fmt.Sprintf("%s claims it, but it moved %d times in %v and is frozen at %s", c.Node, movesToFreeze, freezeWindow, p.Node)
+	case !gratuitous && now.Sub(p.heard) < conflictWindow:
+		why = fmt.Sprintf("%s claims it while %s still sends with it", c.Node, p.Node)
+	}
+	if why != "" {
+		return p.conflict(now, c, why)
+	}
+	why = fmt.Sprintf("%s sends with it", c.Node)
+	if gratuitous {
+		why = fmt.Sprintf("it announced itself at %s", c.Node)
+	}
+	tooMany := p.counts(now, gratuitous) && p.tooMany(now)
+	out := p.move(now, c, why)
+	if tooMany {
+		p.frozen, p.reported = true, now
+		why := fmt.Sprintf("%d moves within %v: two guests with one MAC? It stays at %s", movesToFreeze, freezeWindow, p.Node)
+		out = append(out, PlaceChange{Kind: PlaceFrozen, Place: p.Place, Old: out[0].Old, Why: why})
+	}
+	return out
+}
+
+func (l *Locator) learn(now time.Time, c Place) []PlaceChange {
+	c.IPs, _ = mergeIPs(nil, c.IPs)
+	if len(l.places) >= maxPlaces {
+		return []PlaceChange{{Kind: PlaceRefused, Place: c, Why: fmt.Sprintf("the directory is full at %d addresses", maxPlaces)}}
+	}
+	c.Mobility = 0
+	l.places[c.MAC] = &placed{Place: c, heard: now}
+	return []PlaceChange{{Kind: PlaceLearned, Place: c}}
+}
+
+func (p *placed) refresh(now time.Time, c Place) []PlaceChange {
+	p.heard = now
+	ips, more := mergeIPs(p.IPs, c.IPs)
+	if !more && (p.Declared || !c.Declared) {
+		return nil
+	}
+	p.IPs, p.Declared = ips, p.Declared || c.Declared
+	return []PlaceChange{{Kind: PlaceUpdated, Place: p.Place}}
+}
+
+// move gives the MAC to its new place. The addresses go with it: they are the guest's, not the port's.
+func (p *placed) move(now time.Time, c Place, why string) []PlaceChange {
+	old := p.Place
+	p.Node, p.Port, p.Mobility = c.Node, c.Port, p.Mobility+1
+	p.IPs, _ = mergeIPs(p.IPs, c.IPs)
+	if c.Declared {
+		p.Declared, p.frozen, p.moves = true, false, nil
+	}
+	p.heard, p.moved = now, now
+	return []PlaceChange{{Kind: PlaceMoved, Place: p.Place, Old: old, Why: why}}
+}
+
+func (p *placed) conflict(now time.Time, c Place, why string) []PlaceChange {
+	if !p.reported.IsZero() && now.Sub(p.reported) < conflictReport {
+		return nil
+	}
+	p.reported = now
+	return []PlaceChange{{Kind: PlaceConflict, Place: p.Place, Old: c, Why: why}}
+}
+
+// counts says whether a move counts towards freezing.
+func (p *placed) counts(now time.Time, gratuitous bool) bool {
+	return !gratuitous || !p.moved.IsZero() && now.Sub(p.moved) < quickMove
+}
+
+// tooMany notes a move and says whether it is the last one believed.
+func (p *placed) tooMany(now time.Time) bool {
+	p.moves = slices.DeleteFunc(p.moves, func(t time.Time) bool { return now.Sub(t) >= freezeWindow })
+	p.moves = append(p.moves, now)
+	return len(p.moves) >= movesToFreeze
+}
