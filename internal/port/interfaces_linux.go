@@ -109,10 +109,13 @@ func isWireless(name string) bool {
 
 // candidate is what is known of an interface when it is judged.
 type candidate struct {
-	name, kind, alias                                          string
-	master                                                     string // bridge or bond it belongs to
-	ethernet, loopback                                         bool
-	up, foreign /*its peer is in another namespace*/, wireless bool
+	name, kind, alias string
+	master            string // bridge or bond it belongs to
+	ethernet          bool
+	loopback          bool
+	up                bool
+	foreign           bool // its peer is in another namespace
+	wireless          bool
 }
 
 // overlay is a kind of interface that other software carries frames in. Ours in theirs, theirs in ours: a loop, or
@@ -128,7 +131,7 @@ func overlays() []overlay {
 	}
 }
 
-// tunnels are kinds of link that carry frames over another interface.
+// tunnel reports whether links of this kind carry frames over another interface.
 func tunnel(kind string) bool {
 	switch kind {
 	case "wireguard", "vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "openvswitch", "netkit":
