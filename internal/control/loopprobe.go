@@ -3,7 +3,6 @@ package control
 import (
 	"crypto/subtle"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
@@ -60,12 +59,16 @@ func (p Probe) Encode(sign Signer) ([]byte, error) {
 	return append(b, sum[:probeMACLen]...), nil
 }
 
-// What DecodeProbe can object to.
-var (
-	errProbeForeign = errors.New("cannot read a loop probe: it is none of ours")
-	errProbeShort   = errors.New("cannot read a loop probe: it is cut short")
-	errProbeSigned  = errors.New("cannot read a loop probe: its signature is wrong")
+// probeError is what DecodeProbe objects to.
+type probeError string
+
+const (
+	errProbeForeign probeError = "cannot read a loop probe: it is none of ours"
+	errProbeShort   probeError = "cannot read a loop probe: it is cut short"
+	errProbeSigned  probeError = "cannot read a loop probe: its signature is wrong"
 )
+
+func (e probeError) Error() string { return string(e) }
 
 // DecodeProbe reads a probe; bytes behind it are padding of the frame. Nothing but lengths is looked at before the signature
 // was checked.
