@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+// Exit codes, stable for scripts.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitUnreachable = 3 // no daemon answers on the socket
+)
+
+// cli is what the commands share: the streams, and the flags every command has. One invocation owns one.
+type cli struct {
+	in       io.Reader
+	out, err io.Writer
+
+	overlay string
+	socket  string // empty: derived from overlay
+	node    string // the node that is to answer; empty: the daemon of the socket
+	output  string // table or json
+
+	started bool // a command's own code ran: an error before that is one of usage
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	c := &cli{in: in, out: out, err: errOut}
+	root := c.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var usage usageError
+	if !c.started || errors.As(err, &usage) {
+		c.complain(err.Error(), fmt.Sprintf("see: %s --help", cmd.CommandPath()))
+		return exitUsage
+	}
+	if errors.Is(err, errUnreachable) {
+		c.complain(err.Error(), "start one with: vnet host, or vnet proxy; or name its socket with --socket")
+		return exitUnreachable
+	}
+	e := api.AsError(err)
+	c.complain(e.Message, e.Hint)
+	return exitFailure
+}
+
+// complain writes an error the way every command does.
+func (c *cli) complain(message, hint string) {
+	if !strings.HasPrefix(message, "cannot ") {
+		message = "cannot do this: " + message
+	}
+	fmt.Fprintf(c.err, "vnet: %s\n", message)
+	for _, line := range strings.Split(hint, "\n") {
+		if line != "" {
+			fmt.Fprintf(c.err, "hint: %s\n", line)
+		}
+	}
+}
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "vnet",
+		Short: "One Ethernet LAN for machines at many sites, reshaping itself for what runs on them",
+		Example: `  vnet status
+  vnet links --node host2 -o json
+  vnet rule add --from any --src any --dst 02:00:00:00:00:01 --to link:host2`,
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return c.check() },
+		RunE:              c.do(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
+	}
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.overlay, "overlay", defaultOverlay, "`name` of the overlay")
+	flags.StringVar(&c.socket, "socket", os.Getenv("VNET_SOCKET"), "`path` of the daemon's socket (default: by overlay; environment VNET_SOCKET)")
+	flags.StringVar(&c.node, "node", "", "`name` of the node that is to answer (default: the daemon of the socket)")
+	flags.StringVarP(&c.output, "output", "o", "table", "`format`: table or json")
+	complete(root, "output", func() []string { return []string{"table", "json"} })
+	complete(root, "node", c.nodeNames)
+	root.AddCommand(commands(c)...)
+	return root
+}
+
+// check refuses flags that make no sense before any command runs.
+func (c *cli) check() error {
+	if c.output != "table" && c.output != "json" {
+		return usagef("cannot print as %q: give -o table or -o json", c.output)
+	}
+	if err := overlay.ValidName(c.overlay); err != nil {
+		return usagef("cannot use --overlay: %w", err)
+	}
+	if c.node != "" {
+		if err := overlay.ValidName(c.node); err != nil {
+			return usagef("cannot use --node: %w", err)
+		}
+	}
+	return nil
+}
+
+// do wraps a command's code, so that run can tell its errors from those of the command line.
+func (c *cli) do(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c.started = true
+		return f(cmd, args)
+	}
+}
+
+// group makes a command that only holds others.
+func (c *cli) group(use, short string, children ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: func(cmd *cobra.Command, args []string) error {
+		var names []string
+		for _, child := range cmd.Commands() {
+			names = append(names, child.Name())
+		}
+		return usagef("cannot do %q: give one of %s", strings.Join(append([]string{cmd.CommandPath()}, args...), " "), strings.Join(names, ", "))
+	}}
+	cmd.RunE = c.do(func(*cobra.Command, []string) error { return nil }) // never reached: Args refuses; it makes cobra check Args
+	cmd.AddCommand(children...)
+	return cmd
+}
+
+// complete offers values for a flag in the shell.
+func complete(cmd *cobra.Command, flag string, values func() []string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return values(), cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic("vnet: completion of a flag that does not exist: " + flag)
+	}
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+)
+
+func countersCommand(c *cli) *cobra.Command {
+	req := &api.GetCountersRequest{}
+	cmd := &cobra.Command{
+		Use:   "counters",
+		Short: "Conservation of frames: what entered must have left, or be counted as dropped",
+		Args:  cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			req.Node = c.node
+			resp, err := ask(cmd, c.daemon().GetCounters, req)
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) {
+				t.row("NODE", "IN", "COPIES", "OUT", "DROPPED", "LINKS SENT", "LINKS RECEIVED", "WIRE LOST", "DUPLICATES", "HOP LIMIT")
+				for _, n := range resp.GetNodes() {
+					printCounters(t, n.GetNode(), n.GetCounters())
+				}
+				printCounters(t, "total", resp.GetTotal())
+				if req.GetAll() {
+					t.line("not accounted for: %d", remainder(resp.GetTotal()))
+				}
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&req.All, "all", false, "all nodes, not only the one that answers")
+	return cmd
+}
+
+func printCounters(t *table, name string, n *api.Counters) {
+	t.row(name, n.GetEdgeIn(), n.GetCopies(), n.GetEdgeOut(), drops(n.GetDrops()), n.GetLinkFramesSent(), n.GetLinkFramesReceived(),
+		n.GetWireLost(), n.GetDuplicates(), n.GetHopLimitHits())
+}
+
+// remainder is what conservation leaves over: frames under way, or lost without a trace.
+func remainder(n *api.Counters) int64 {
+	left := int64(n.GetEdgeIn() + n.GetCopies() - n.GetEdgeOut() - n.GetWireLost())
+	for _, d := range n.GetDrops() {
+		left -= int64(d.GetFrames())
+	}
+	return left
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+func linkCommand(c *cli) *cobra.Command {
+	return c.group("link", "Add, delete or change a link",
+		linkAddCommand(c), linkDeleteCommand(c), linkRekeyCommand(c), linkCarrierCommand(c))
+}
+
+func linkAddCommand(c *cli) *cobra.Command {
+	var carrier string
+	req := &api.AddLinkRequest{}
+	cmd := &cobra.Command{
+		Use:     "add PEER",
+		Short:   "Open a link from the node to the node PEER and wait until it is proven",
+		Example: "  vnet link add host2 --carrier tcp",
+		Args:    cobra.ExactArgs(1),
+		RunE: c.do(func(cmd *cobra.Command, args []string) (err error) {
+			req.Node, req.Peer = c.node, args[0]
+			if req.Carrier, err = parseCarrier(carrier); err != nil {
+				return err
+			}
+			if err := overlay.ValidName(req.GetPeer()); err != nil {
+				return usagef("cannot add link: %w", err)
+			}
+			for _, a := range req.GetAddresses() {
+				if _, err := netip.ParseAddrPort(a); err != nil {
+					return usagef("cannot add link: address %q is not IP:PORT", a)
+				}
+			}
+			resp, err := ask(cmd, c.daemon().AddLink, req)
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) { printLinks(t, resp.GetLink()) })
+		}),
+		ValidArgsFunction: completeFirst(c.nodeNames),
+	}
+	cmd.Flags().StringVar(&carrier, "carrier", "auto", "auto (udp, tcp where udp is blocked), udp or tcp")
+	cmd.Flags().StringSliceVar(&req.Addresses, "address", nil, "where to dial, `IP:PORT` (default: what the Proxy knows)")
+	cmd.Flags().BoolVar(&req.NoWait, "no-wait", false, "return when the request is accepted")
+	return cmd
+}
+
+func linkDeleteCommand(c *cli) *cobra.Command {
+	req := &api.DeleteLinkRequest{}
+	cmd := &cobra.Command{
+		Use:   "delete PEER",
+		Short: "Close the link to the node PEER",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.do(func(cmd *cobra.Command, args []string) error {
+			req.Node, req.Peer = c.node, args[0]
+			if err := overlay.ValidName(req.GetPeer()); err != nil {
+				return usagef("cannot delete link: %w", err)
+			}
+			resp, err := ask(cmd, c.daemon().DeleteLink, req)
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) { t.line("link to %s deleted", req.GetPeer()) })
+		}),
+		ValidArgsFunction: completeFirst(c.linkNames),
+	}
+	cmd.Flags().BoolVar(&req.Force, "force", false, "also when rules use it")
+	return cmd
+}
+
+func linkRekeyCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rekey PEER",
+		Short: "Give the link to the node PEER fresh keys",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.do(func(cmd *cobra.Command, args []string) error {
+			if err := overlay.ValidName(args[0]); err != nil {
+				return usagef("cannot rekey link: %w", err)
+			}
+			resp, err := ask(cmd, c.daemon().RekeyLink, &api.RekeyLinkRequest{Node: c.node, Peer: args[0]})
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) { printLinks(t, resp.GetLink()) })
+		}),
+		ValidArgsFunction: completeFirst(c.linkNames),
+	}
+}
+
+func linkCarrierCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "carrier PEER auto|udp|tcp",
+		Short: "Move the link to the node PEER to another carrier",
+		Args:  cobra.ExactArgs(2),
+		RunE: c.do(func(cmd *cobra.Command, args []string) error {
+			if err := overlay.ValidName(args[0]); err != nil {
+				return usagef("cannot move link: %w", err)
+			}
+			carrier, err := parseCarrier(args[1])
+			if err != nil {
+				return err
+			}
+			resp, err := ask(cmd, c.daemon().SetLinkCarrier, &api.SetLinkCarrierRequest{Node: c.node, Peer: args[0], Carrier: carrier})
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) { printLinks(t, resp.GetLink()) })
+		}),
+		ValidArgsFunction: completeFirst(c.linkNames),
+	}
+}
+
+func parseCarrier(s string) (api.Carrier, error) {
+	if value, ok := api.Carrier_value["CARRIER_"+strings.ToUpper(s)]; ok && value != 0 {
+		return api.Carrier(value), nil
+	}
+	return 0, usagef("cannot use carrier %q: give auto, udp or tcp", s)
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+)
+
+func linksCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "links",
+		Short: "The node's links to other nodes",
+		Args:  cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			resp, err := ask(cmd, c.daemon().ListLinks, &api.ListLinksRequest{Node: c.node})
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) { printLinks(t, resp.GetLinks()...) })
+		}),
+	}
+}
+
+func printLinks(t *table, links ...*api.Link) {
+	t.row("LINK", "KIND", "ORIGIN", "STATE", "SINCE", "CARRIER", "REMOTE", "RTT", "EPOCH", "SENT", "RECEIVED", "LOST", "DROPPED")
+	for _, l := range links {
+		carrier := word(l.GetCarrier(), "CARRIER_")
+		if l.GetCarrierWhy() != "" {
+			carrier += ": " + l.GetCarrierWhy()
+		}
+		state := word(l.GetState(), "LINK_STATE_")
+		if l.GetState() != api.LinkState_LINK_STATE_UP && l.GetWhyDown() != "" {
+			state += ": " + l.GetWhyDown()
+		}
+		rtt := ""
+		if l.GetRttUs() > 0 {
+			rtt = round(time.Duration(l.GetRttUs()) * time.Microsecond)
+		}
+		t.row(l.GetName(), word(l.GetKind(), "LINK_KIND_"), l.GetOrigin(), state, since(l.GetSince()), carrier, l.GetRemote(), rtt,
+			l.GetEpoch(), l.GetFramesSent(), l.GetFramesReceived(), l.GetWireLost(), drops(l.GetDrops()))
+	}
+}

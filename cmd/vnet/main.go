@@ -1,0 +1,45 @@
+// Command vnet joins virtual machines, containers and computers at many sites into one Ethernet LAN that reshapes itself
+// for the programs running on it.
+//
+// It holds no behaviour of its own: the daemon roles are assembled in internal/node and internal/proxy, and every other
+// command asks a daemon through the API vnet.v1.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// commands is the one place where the commands of the program are listed, in the order of its help.
+func commands(c *cli) []*cobra.Command {
+	return []*cobra.Command{
+		joinCommand(c),
+		statusCommand(c),
+		nodesCommand(c),
+		portsCommand(c),
+		interfacesCommand(c),
+		linksCommand(c),
+		linkCommand(c),
+		rulesCommand(c),
+		ruleCommand(c),
+		boundCommand(c),
+		tokenCommand(c),
+		appCommand(c),
+		trafficCommand(c),
+		adaptCommand(c),
+		countersCommand(c),
+		eventsCommand(c),
+		versionCommand(c),
+	}
+}

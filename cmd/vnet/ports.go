@@ -1,0 +1,34 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+)
+
+func portsCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ports",
+		Short: "Where the node meets Ethernet",
+		Args:  cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			resp, err := ask(cmd, c.daemon().ListPorts, &api.ListPortsRequest{Node: c.node})
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) {
+				t.row("PORT", "KIND", "INTERFACE", "STATE", "MTU", "QUEUES", "OFFLOADS", "MACS", "IN", "OUT", "DROPPED")
+				for _, p := range resp.GetPorts() {
+					state := word(p.GetState(), "PORT_STATE_")
+					if p.GetWhy() != "" {
+						state += ": " + p.GetWhy()
+					}
+					t.row(p.GetName(), p.GetKind(), p.GetInterface(), state, p.GetMtuBytes(), p.GetQueues(),
+						strings.Join(p.GetOffloads(), " "), list(p.GetMacs()), p.GetFramesReceived(), p.GetFramesSent(), drops(p.GetDrops()))
+				}
+			})
+		}),
+	}
+}

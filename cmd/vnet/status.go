@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+)
+
+func statusCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "How the daemon is, and what needs a look",
+		Args:  cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			resp, err := ask(cmd, c.daemon().GetStatus, &api.GetStatusRequest{Node: c.node})
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) { printStatus(t, resp.GetStatus()) })
+		}),
+	}
+}
+
+func printStatus(t *table, s *api.Status) {
+	t.row("node", fmt.Sprintf("%s (%s)", s.GetNode(), word(s.GetRole(), "ROLE_")))
+	t.row("overlay", s.GetOverlay())
+	t.row("version", fmt.Sprintf("%s, up %s", s.GetVersion(), duration(s.GetUptime())))
+	if star := word(s.GetStar(), "LINK_STATE_"); star != "" {
+		t.row("star", fmt.Sprintf("%s: %s", star, s.GetStarText()))
+	}
+	t.row("nodes", s.GetNodes())
+	t.row("ports", s.GetPorts())
+	t.row("links", fmt.Sprintf("%d of %d up", s.GetLinksUp(), s.GetLinks()))
+	t.row("rules", s.GetRules())
+	if text := drops(s.GetDrops()); text != "" {
+		t.row("dropped", text)
+	}
+	if s.GetAdaptation() != "" {
+		t.row("adaptation", s.GetAdaptation())
+	}
+	for _, warning := range s.GetWarnings() {
+		t.row("warning", warning)
+	}
+}
