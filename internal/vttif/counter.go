@@ -49,7 +49,7 @@ func NewCounter(capacity int) *Counter {
 
 // Offered counts frames that a local port handed in: their bytes on the wire, how many, and whether they are bare
 // acknowledgements (ether.Frame.Bare).
-func (c *Counter) Offered(src, dst ether.MAC, bytes, frames int, bare bool) {
+func (c *Counter) Offered(src, dst ether.MAC, bytes, frames uint64, bare bool) {
 	s := c.slot(src, dst)
 	bump(&s.offeredBytes, bytes)
 	bump(&s.offeredFrames, frames)
@@ -59,7 +59,7 @@ func (c *Counter) Offered(src, dst ether.MAC, bytes, frames int, bare bool) {
 }
 
 // Delivered counts frames that a local port took.
-func (c *Counter) Delivered(src, dst ether.MAC, bytes, frames int) {
+func (c *Counter) Delivered(src, dst ether.MAC, bytes, frames uint64) {
 	s := c.slot(src, dst)
 	bump(&s.deliveredBytes, bytes)
 	bump(&s.deliveredFrames, frames)
@@ -113,7 +113,7 @@ func (s *slot) tally() Tally {
 }
 
 // bump adds without a locked read-modify-write: there is one writer.
-func bump(v *atomic.Uint64, n int) { v.Store(v.Load() + uint64(n)) }
+func bump(v *atomic.Uint64, n uint64) { v.Store(v.Load() + n) }
 
 // hash spreads the two keys by one 64×64→128 multiplication; the constants are odd and without pattern (fractions of the
 // golden ratio and of √2).

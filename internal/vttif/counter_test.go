@@ -24,16 +24,16 @@ func TestACounterCountsLikeAMap(t *testing.T) {
 		var other Tally
 		for range rapid.IntRange(0, 200).Draw(t, "frames") {
 			p := Pair{vm(rapid.IntRange(0, 9).Draw(t, "src")), vm(rapid.IntRange(0, 9).Draw(t, "dst"))}
-			n, frames, bare := rapid.IntRange(0, 65535).Draw(t, "bytes"), rapid.IntRange(1, 44).Draw(t, "frames"), rapid.Bool().Draw(t, "bare")
+			n, frames, bare := rapid.Uint64Range(0, 65535).Draw(t, "bytes"), rapid.Uint64Range(1, 44).Draw(t, "frames"), rapid.Bool().Draw(t, "bare")
 			var one Tally
 			if rapid.Bool().Draw(t, "delivered") {
 				c.Delivered(p.Src, p.Dst, n, frames)
-				one = Tally{DeliveredBytes: uint64(n), DeliveredFrames: uint64(frames)}
+				one = Tally{DeliveredBytes: n, DeliveredFrames: frames}
 			} else {
 				c.Offered(p.Src, p.Dst, n, frames, bare)
-				one = Tally{OfferedBytes: uint64(n), OfferedFrames: uint64(frames)}
+				one = Tally{OfferedBytes: n, OfferedFrames: frames}
 				if bare {
-					one.OfferedBare = uint64(frames)
+					one.OfferedBare = frames
 				}
 			}
 			if _, known := twin[p]; known || len(twin) < capacity {
@@ -141,6 +141,32 @@ func TestReportsAddUpToTheCounters(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAWorkerThatEndsLeavesNoTrace(t *testing.T) {
+	a, b, d := NewCounter(8), NewCounter(8), NewDiffer("host1", 7)
+	count := func(c *Counter) { c.Offered(vm(1), vm(2), 100, 1, false) }
+	for i, row := range []struct {
+		count, given []*Counter
+		want         uint64
+	}{
+		{[]*Counter{a, b}, []*Counter{a, b}, 200},
+		{nil, []*Counter{a, b}, 0},
+		{[]*Counter{a}, []*Counter{a}, 100},
+		{[]*Counter{a}, []*Counter{a}, 100},
+		{nil, []*Counter{a}, 0},
+	} {
+		for _, c := range row.count {
+			count(c)
+		}
+		var got uint64
+		for _, delta := range d.Report(row.given...).Deltas {
+			got += delta.OfferedBytes
+		}
+		if got != row.want {
+			t.Errorf("report %d: %d bytes, want %d", i, got, row.want)
+		}
+	}
 }
 
 // go test -run '^$' -bench Counter -count 10 ./internal/vttif

@@ -23,7 +23,7 @@ func (in *Inferrer) add(at time.Duration) bool {
 	for _, f := range in.candidates {
 		f.candidate, f.published, f.used = false, true, true
 		f.unused, f.active = 0, at
-		f.rate, f.peak = f.slow, f.slow
+		f.rate, f.peak = max(f.fast, f.slow), f.slow // the window is not full yet of what has just started
 	}
 	in.published = append(in.published, in.candidates...)
 	in.candidates = in.candidates[:0]

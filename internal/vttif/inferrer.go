@@ -91,9 +91,11 @@ func (in *Inferrer) Bound(d time.Duration) {
 // Add counts a report that arrived now. Reports may be late, repeated, out of order, or of a restarted node.
 func (in *Inferrer) Add(now time.Time, r Report) {
 	at := in.clock(now)
-	if !in.ledger.fresh(at, &r) {
+	covers, ok := in.ledger.fresh(at, &r)
+	if !ok {
 		return
 	}
+	intervals := max(int((covers+in.slot/2)/in.slot), 1)
 	in.other = in.other.Plus(r.Other)
 	for _, d := range r.Deltas {
 		key, dir := d.Pair, 0
@@ -109,7 +111,7 @@ func (in *Inferrer) Add(now time.Time, r Report) {
 		}
 		f.heard = max(f.heard, at)
 		f.total[dir] = f.total[dir].Plus(d.Tally)
-		f.window.add(in.interval(at), dir, d.Tally)
+		f.window.add(in.interval(at), intervals, dir, d.Tally)
 	}
 }
 

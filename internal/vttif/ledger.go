@@ -1,6 +1,9 @@
 package vttif
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // ledger knows which reports were counted already, so that late and duplicate ones do no harm. Deltas add up in any order.
 type ledger struct {
@@ -17,8 +20,10 @@ type attendance struct {
 // session is the reports of one boot: the highest number and which of the 64 up to it were counted.
 type session struct{ boot, high, seen uint64 }
 
-// fresh tells whether the report is to be counted, and remembers it.
-func (l *ledger) fresh(at time.Duration, r *Report) bool {
+// fresh tells whether the report is to be counted, and remembers it; and the time it covers, 0 if that is not known. A node
+// that cannot reach the Proxy lets its deltas add up without numbering reports, one that has nothing to say numbers reports
+// without sending them: so a report covers the time since the one before, divided by the numbers that passed.
+func (l *ledger) fresh(at time.Duration, r *Report) (covers time.Duration, ok bool) {
 	a := l.nodes[r.Node]
 	if a == nil {
 		if len(l.nodes) >= l.limit {
@@ -27,15 +32,18 @@ func (l *ledger) fresh(at time.Duration, r *Report) bool {
 		a = &attendance{now: session{boot: r.Boot}}
 		l.nodes[r.Node] = a
 	}
+	silent := at - a.heard
 	a.heard = at
-	switch r.Boot {
-	case a.now.boot:
-		return a.now.fresh(r.Seq)
-	case a.before.boot:
-		return a.before.fresh(r.Seq)
+	switch high := a.now.high; {
+	case r.Boot == a.now.boot && r.Seq > high && high > 0:
+		covers = silent / time.Duration(min(r.Seq-high, math.MaxInt32))
+	case r.Boot == a.now.boot:
+	case r.Boot == a.before.boot:
+		return 0, a.before.fresh(r.Seq)
+	default:
+		a.before, a.now = a.now, session{boot: r.Boot}
 	}
-	a.before, a.now = a.now, session{boot: r.Boot}
-	return a.now.fresh(r.Seq)
+	return covers, a.now.fresh(r.Seq)
 }
 
 func (l *ledger) dropLongestSilent() {

@@ -3,6 +3,7 @@ package vttif
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -27,7 +28,7 @@ func TestEveryReportCountsOnce(t *testing.T) {
 	} {
 		l := ledger{nodes: map[string]*attendance{}, limit: 10}
 		for i, a := range row.arrivals {
-			if got := l.fresh(0, &Report{Node: "host1", Boot: a.boot, Seq: a.seq}); got != a.counts {
+			if _, got := l.fresh(0, &Report{Node: "host1", Boot: a.boot, Seq: a.seq}); got != a.counts {
 				t.Errorf("%s: arrival %d (%+v) counted: %v", row.name, i, a, got)
 			}
 		}
@@ -42,6 +43,33 @@ func TestTheLedgerForgetsTheLongestSilentNode(t *testing.T) {
 	if len(l.nodes) != 3 || l.nodes["9"] == nil || l.nodes["7"] == nil {
 		t.Errorf("%d nodes", len(l.nodes))
 	}
+}
+
+func TestWhatAddedUpWhileTheProxyWasAwayIsNoBurst(t *testing.T) {
+	s := newStory(Config{})
+	ring := flowsOf(t, "ring", 4, 0, mega)
+	s.ticks(5*second, ring...)
+	peak := s.top.Edges[0].Rate
+	for range 600 { // node0 is cut off for a minute
+		s.ticks(tick, slices.DeleteFunc(slices.Clone(ring), func(f sends) bool { return f.from == 0 })...)
+	}
+	var addedUp []Delta
+	for _, f := range ring {
+		if f.from == 0 {
+			f.rate *= 600
+			addedUp = append(addedUp, f.deltas()[0])
+		}
+	}
+	s.report("node0", addedUp...)
+	for range 10 {
+		s.ticks(tick, ring...)
+		for _, e := range s.top.Edges {
+			if e.Rate > 2*peak {
+				t.Fatalf("rate %v, before %v", e.Rate, peak)
+			}
+		}
+	}
+	s.want(t, "0.3 s: 1 ring of 4, 4 edges")
 }
 
 func TestRestartsLossesAndRepeatsLeaveTheTopologyAlone(t *testing.T) {

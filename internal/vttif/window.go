@@ -15,16 +15,15 @@ type cell struct {
 
 func newWindow(slots int, at int64) window { return window{head: at, cells: make([]cell, slots)} }
 
-// add counts t into interval at; one that has left the window is forgotten.
-func (w *window) add(at int64, dir int, t Tally) {
+// add counts t, in equal parts, into the given number of intervals that ends with at. What has left the window is forgotten.
+func (w *window) add(at int64, intervals, dir int, t Tally) {
 	w.advance(at)
-	if at <= w.head-int64(len(w.cells)) {
-		return
+	for i := max(at-int64(intervals), w.head-int64(len(w.cells))) + 1; i <= at; i++ {
+		c := &w.cells[w.index(i)]
+		c.payload[dir] += t.payload() / uint64(intervals)
+		c.offered[dir] += t.OfferedBytes / uint64(intervals)
+		c.delivered[dir] += t.DeliveredBytes / uint64(intervals)
 	}
-	c := &w.cells[w.index(at)]
-	c.payload[dir] += t.payload()
-	c.offered[dir] += t.OfferedBytes
-	c.delivered[dir] += t.DeliveredBytes
 }
 
 // advance makes at the newest interval, unless it is an older one.
