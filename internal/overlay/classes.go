@@ -66,7 +66,7 @@ func classesOf(rules []Rule, flood bool) []class {
 	return all
 }
 
-func sorted(set map[ether.MAC]bool) []ether.MAC {
+func sorted[V any](set map[ether.MAC]V) []ether.MAC {
 	return slices.SortedFunc(maps.Keys(set), ether.MAC.Compare)
 }
 

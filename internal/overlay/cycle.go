@@ -80,7 +80,7 @@ func (o *Overlay) cyclesIn(classes []class) []Cycle {
 		for n, s := range sets {
 			rules[n] = s.of(c)
 		}
-		if cycle, bad := newWalk(g, rules).fault(c); bad {
+		if cycle, bad := newWalk(g, rules, nil).fault(c); bad {
 			cycles = append(cycles, cycle)
 		}
 	}

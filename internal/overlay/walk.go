@@ -1,18 +1,21 @@
 package overlay
 
+import "slices"
+
 // walk is every way that frames of one class can go, given the rules of each node.
 type walk struct {
 	g     *graph
 	rules map[*graphNode][]*Rule // the strongest first
+	other map[*graphNode][]*Rule // of nodes that may as well apply these instead, during a change
 	live  []bool                 // by state: ports that no rule of the class names are all alike, so two of each node stand for them
 	steps [][]step               // by state, worked out when first asked for
 	known []bool
 }
 
-func newWalk(g *graph, rules map[*graphNode][]*Rule) *walk {
-	w := &walk{g: g, rules: rules, live: make([]bool, len(g.places)), steps: make([][]step, len(g.places)), known: make([]bool, len(g.places))}
+func newWalk(g *graph, rules, other map[*graphNode][]*Rule) *walk {
+	w := &walk{g: g, rules: rules, other: other, live: make([]bool, len(g.places)), steps: make([][]step, len(g.places)), known: make([]bool, len(g.places))}
 	for _, n := range g.order {
-		for _, r := range rules[n] {
+		for _, r := range slices.Concat(rules[n], other[n]) {
 			for _, s := range [2]Side{r.Arrival, r.Out} {
 				if i, ok := n.sides[s]; ok {
 					w.live[i] = true
@@ -35,8 +38,8 @@ func newWalk(g *graph, rules map[*graphNode][]*Rule) *walk {
 // simple says that the rules only use the star. Then no frame comes by the same place twice: it goes up once and
 // down once.
 func (w *walk) simple() bool {
-	for n, rules := range w.rules {
-		for _, r := range rules {
+	for _, n := range w.g.order {
+		for _, r := range slices.Concat(w.rules[n], w.other[n]) {
 			if r.Out.Kind == LinkSide && n.name != w.g.proxy && r.Out.Peer() != w.g.proxy {
 				return false
 			}
@@ -49,15 +52,21 @@ func (w *walk) simple() bool {
 // falls to when outputs are gone. It must agree with Decide.
 func (w *walk) from(s int) []step {
 	if !w.known[s] {
-		w.known[s], w.steps[s] = true, w.work(s)
+		w.known[s] = true
+		node := w.g.places[s].node
+		w.steps[s] = w.work(nil, s, 0, w.rules[node])
+		if other, ok := w.other[node]; ok {
+			w.steps[s] = w.work(w.steps[s], s, len(w.rules[node])+1, other)
+		}
 	}
 	return w.steps[s]
 }
 
-func (w *walk) work(s int) (steps []step) {
+// work adds the steps by rules, their choices numbered from first.
+func (w *walk) work(steps []step, s, first int, rules []*Rule) []step {
 	at := &w.g.places[s]
-	choice, host := 0, at.node.name != w.g.proxy
-	for _, r := range w.rules[at.node] {
+	choice, host := first, at.node.name != w.g.proxy
+	for _, r := range rules {
 		if !r.Arrival.Covers(at.side) {
 			continue
 		}
@@ -70,7 +79,7 @@ func (w *walk) work(s int) (steps []step) {
 		}
 		choice++
 	}
-	if w.g.flood && (choice == 0 || host && at.side.Kind == PortSide) {
+	if w.g.flood && (choice == first || host && at.side.Kind == PortSide) {
 		steps = w.flood(steps, s, choice)
 	}
 	return steps
@@ -190,4 +199,19 @@ func (w *walk) double() (entry, port int, ok bool) {
 		}
 	}
 	return 0, 0, false
+}
+
+// delivered are the ports that a frame which came in at s leaves by while nothing is down. There must be no circle.
+func (w *walk) delivered(s int, to map[int]bool) {
+	steps := w.from(s)
+	for _, st := range steps {
+		switch {
+		case st.choice != steps[0].choice || st.to < 0:
+			return
+		case st.out:
+			to[st.to] = true
+		default:
+			w.delivered(st.to, to)
+		}
+	}
 }
