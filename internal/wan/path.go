@@ -47,8 +47,8 @@ func (p Path) Validate() error {
 	return nil
 }
 
-// queue is the longest wait that is accepted in front of the bottleneck.
-func (p Path) queue() time.Duration {
+// Depth is the longest wait that is accepted in front of the bottleneck: Queue with its default applied.
+func (p Path) Depth() time.Duration {
 	switch {
 	case p.Queue < 0:
 		return 0

@@ -42,7 +42,7 @@ func (p *Pipe) Offer(now time.Time, size int, dice *rand.Rand) (deliver time.Tim
 	if p.path.MTU > 0 && size > p.path.MTU {
 		return time.Time{}, false, TooBig
 	}
-	if p.Backlog(now) > p.path.queue() {
+	if p.Backlog(now) > p.path.Depth() {
 		return time.Time{}, false, Full
 	}
 	sent, took := p.transmit(now, size)

@@ -88,8 +88,8 @@ func TestOfferProperties(t *testing.T) {
 			if ok != (why == Kept) {
 				t.Fatalf("ok=%v, why=%v", ok, why)
 			}
-			if full := path.Rate > 0 && wait > path.queue(); full != (why == Full) {
-				t.Fatalf("backlog %v of %v: %v", wait, path.queue(), why)
+			if full := path.Rate > 0 && wait > path.Depth(); full != (why == Full) {
+				t.Fatalf("backlog %v of %v: %v", wait, path.Depth(), why)
 			}
 			if !ok {
 				continue
