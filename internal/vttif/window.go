@@ -42,7 +42,13 @@ func (w *window) advance(at int64) {
 // payload is the sum over both directions and the newest n intervals up to at.
 func (w *window) payload(at int64, n int) (sum uint64) {
 	w.advance(at)
-	for i := range int64(min(n, len(w.cells))) {
+	if n >= len(w.cells) {
+		for i := range w.cells {
+			sum += w.cells[i].payload[0] + w.cells[i].payload[1]
+		}
+		return sum
+	}
+	for i := range int64(n) {
 		c := &w.cells[w.index(w.head-i)]
 		sum += c.payload[0] + c.payload[1]
 	}
