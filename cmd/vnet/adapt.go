@@ -64,7 +64,11 @@ func printAdaptation(t *table, a *api.Adaptation) {
 	if a.GetMaxLinks() > 0 {
 		limit = "at most " + strconv.FormatUint(uint64(a.GetMaxLinks()), 10)
 	}
-	t.line("%s by %s: %d fast paths, %s", word(a.GetMode(), "ADAPTATION_MODE_"), a.GetPolicy(), len(a.GetLinks()), limit)
+	paths := "1 fast path"
+	if n := len(a.GetLinks()); n != 1 {
+		paths = fmt.Sprintf("%d fast paths", n)
+	}
+	t.line("%s by %s: %s, %s", word(a.GetMode(), "ADAPTATION_MODE_"), a.GetPolicy(), paths, limit)
 	if len(a.GetLinks()) > 0 {
 		t.row("A", "B", "SINCE", "REASON")
 		for _, l := range a.GetLinks() {

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/pki"
+	"github.com/virtuoso-vnet/virtuoso/internal/server"
+	"github.com/virtuoso-vnet/virtuoso/internal/server/servertest"
+	"github.com/virtuoso-vnet/virtuoso/internal/store"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"vnet": main})
+}
+
+// TestScripts runs testdata/*.txtar, each beside a fresh daemon made of memory at $VNET_SOCKET. To rewrite what they
+// expect, set UPDATE_SCRIPTS=1.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(env *testscript.Env) error {
+			socket, err := serveDaemon(env)
+			if err != nil {
+				return err
+			}
+			env.Setenv("VNET_SOCKET", socket)
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"token": makeToken},
+	})
+}
+
+// serveDaemon starts host1, which reaches host2, until the script ends.
+func serveDaemon(env *testscript.Env) (string, error) {
+	dir, err := os.MkdirTemp("", "vnet") // a short path: sockets have no room for long ones
+	if err != nil {
+		return "", err
+	}
+	host1, host2 := servertest.New("host1"), servertest.New("host2")
+	host1.Peers = map[string]func(context.Context, string, []byte) ([]byte, error){
+		"host2": func(ctx context.Context, method string, body []byte) ([]byte, error) {
+			return server.Dispatch(ctx, host2, method, body)
+		},
+		"proxy": func(ctx context.Context, method string, body []byte) ([]byte, error) {
+			return server.Dispatch(ctx, servertest.New("proxy"), method, body)
+		},
+	}
+	socket := filepath.Join(dir, "vnet.sock")
+	ctx, cancel := context.WithCancel(context.Background())
+	s := server.New(host1, server.Config{Socket: socket})
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	env.Defer(func() {
+		cancel()
+		<-done
+		os.RemoveAll(dir)
+	})
+	select {
+	case <-s.Ready():
+		return socket, nil
+	case err := <-done:
+		return "", err
+	}
+}
+
+// makeToken is the script command "token FILE": it starts a Proxy that lets machines join overlay lan, and writes a token
+// for it to FILE. The token's first address refuses connections.
+func makeToken(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: token FILE")
+	}
+	ca, err := pki.NewCA("lan", time.Now())
+	ts.Check(err)
+	proxy, err := ca.Issue("proxy", pki.RoleProxy, time.Now(), pki.LeafLife)
+	ts.Check(err)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Check(closed.Close())
+	l, err := tls.Listen("tcp", "127.0.0.1:0", proxy.ServerTLS("vnet/1"))
+	ts.Check(err)
+	ledger := pki.Ledger{Shelf: store.Memory()}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				pki.AnswerJoin(conn, pki.Gate{CA: ca, Redeem: func(id string, secret []byte, name string) error {
+					return ledger.Redeem(time.Now(), id, secret, name)
+				}})
+				conn.Close()
+			}
+		}
+	}()
+	ts.Defer(func() {
+		l.Close()
+		<-done
+	})
+	token, err := ledger.Create(time.Now(), time.Hour, ca, []string{closed.Addr().String(), l.Addr().String()}, "")
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(token.String()+"\n"), 0o600))
+}
+
+func TestExitCodes(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none.sock")
+	tests := []struct {
+		line string
+		want int
+		says string
+	}{
+		{"version", exitOK, ""},
+		{"--help", exitOK, ""},
+		{"nonsense", exitUsage, `unknown command "nonsense"`},
+		{"status --nonsense", exitUsage, "unknown flag"},
+		{"status extra", exitUsage, "hint: see: vnet status --help"},
+		{"status -o yaml", exitUsage, "give -o table or -o json"},
+		{"status --overlay A/B", exitUsage, "cannot use --overlay"},
+		{"link", exitUsage, "give one of add, carrier, delete, rekey"},
+		{"link nonsense", exitUsage, "give one of add, carrier, delete, rekey"},
+		{"link add", exitUsage, "accepts 1 arg"},
+		{"rule delete first", exitUsage, "give its number"},
+		{"status --socket " + none, exitUnreachable, "cannot reach a daemon: no daemon answers on " + none + " (connect: no such file or directory)\nhint: start one"},
+		{"events --socket " + none, exitUnreachable, "no daemon answers"},
+	}
+	for _, tt := range tests {
+		var out, errOut strings.Builder
+		got := run(t.Context(), strings.Fields(tt.line), strings.NewReader(""), &out, &errOut)
+		if got != tt.want || !strings.Contains(errOut.String(), tt.says) {
+			t.Errorf("vnet %s: exit %d, want %d; says %q, want %q", tt.line, got, tt.want, errOut.String(), tt.says)
+		}
+		if tt.want != exitOK && (!strings.HasPrefix(errOut.String(), "vnet: cannot ") || out.Len() > 0) {
+			t.Errorf("vnet %s: says %q on standard error and %q on standard output", tt.line, errOut.String(), out.String())
+		}
+	}
+}
