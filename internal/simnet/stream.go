@@ -2,7 +2,6 @@ package simnet
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -117,7 +116,7 @@ func (s *stream) read(b []byte) int {
 func (s *stream) write(b []byte) int {
 	n := min(len(b), sendBuffer-len(s.out))
 	if n > 0 {
-		s.out = append(slices.Clip(s.out), b[:n]...) // never over bytes that are in the network
+		s.out = append(s.out, b[:n]...) // behind the bytes that are in the network, which pump cut off in front
 		s.pump()
 	}
 	return max(n, 0)
