@@ -117,7 +117,7 @@ func compareSides(a, b Side) int {
 // step is one copy of a frame leaving a node.
 type step struct {
 	choice int   // steps of one choice happen together; a higher choice happens when the outputs of those before are gone
-	to     int   // the state where it arrives; of a port, the state of that port, which it leaves by
+	to     int   // the state where it arrives; of a port, the state of that port, which it leaves by; -1 = it is dropped
 	out    bool  // it leaves the overlay
 	rule   *Rule // nil = flood tree
 }

@@ -86,14 +86,14 @@ func (w *walk) work(steps []step, s, first int, rules []*Rule) []step {
 }
 
 func (w *walk) flood(steps []step, s, choice int) []step {
-	at := &w.g.places[s]
-	if !at.tree {
-		return steps
-	}
-	for i := at.node.first; i < at.node.first+len(at.node.sides); i++ {
+	at, before := &w.g.places[s], len(steps)
+	for i := at.node.first; at.tree && i < at.node.first+len(at.node.sides); i++ {
 		if i != s && w.live[i] && w.g.places[i].tree {
 			steps = append(steps, w.step(i, choice, nil))
 		}
+	}
+	if len(steps) == before {
+		steps = append(steps, step{choice: choice, to: -1})
 	}
 	return steps
 }
