@@ -18,19 +18,16 @@ type queue struct {
 	fd   int
 	wake int // event counter of the whole port, readable once it closes
 	gate *gate
-	// recheck makes wait return every recheckEvery; it belongs to the reader.
-	recheck bool
+	// look is how long wait waits at most, or 0 for ever; idle is whether it did. Both belong to the reader.
+	look time.Duration
+	idle bool
 }
 
-// recheckEvery is how often the reader of an interface that is down looks whether it still exists, about which the
-// kernel says nothing: seldom enough to cost nothing, often enough for who waits for the message.
-const recheckEvery = 200 * time.Millisecond
-
-// wait returns once the descriptor is readable or has an error to tell.
+// wait returns once the descriptor is readable or has an error to tell, or nothing came for as long as look says.
 func (k *queue) wait() error {
 	var timeout *unix.Timespec
-	if k.recheck {
-		t := unix.NsecToTimespec(int64(recheckEvery))
+	if k.look > 0 {
+		t := unix.NsecToTimespec(int64(k.look))
 		timeout = &t
 	}
 	fds := [2]unix.PollFd{
@@ -38,7 +35,7 @@ func (k *queue) wait() error {
 		{Fd: int32(k.wake), Events: unix.POLLIN},
 	}
 	for {
-		_, err := unix.Ppoll(fds[:], timeout, nil)
+		n, err := unix.Ppoll(fds[:], timeout, nil)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -48,6 +45,7 @@ func (k *queue) wait() error {
 		if fds[1].Revents != 0 {
 			return net.ErrClosed
 		}
+		k.idle = n == 0
 		return nil
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
 
@@ -123,4 +125,9 @@ func finished(p ether.Packet) []ether.Packet {
 		panic(err)
 	}
 	return out
+}
+
+// wholeFrames compares frames at once; byte by byte takes seconds.
+func wholeFrames() cmp.Option {
+	return cmp.Comparer(func(a, b ether.Frame) bool { return bytes.Equal(a, b) })
 }

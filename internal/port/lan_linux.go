@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -19,6 +20,10 @@ const (
 	lanReceiveBuffer = 32 << 20
 	// lanSendBuffer is how many bytes of frames may be under way out of the interface.
 	lanSendBuffer = 4 << 20
+	// lanLook is how often the reader of an idle interface looks whether it still exists. The kernel says once
+	// that an interface goes down, to whoever asks first, and nothing when it is deleted. Seldom enough to cost
+	// nothing, often enough for who waits for the message.
+	lanLook = 200 * time.Millisecond
 )
 
 // LANConfig says which interface to join.
@@ -95,7 +100,7 @@ func (l *LAN) open(underlay []netip.AddrPort) error {
 		_ = unix.Close(fd)
 		return err
 	}
-	l.queue = queue{fd: fd, wake: wake, gate: newGate()}
+	l.queue = queue{fd: fd, wake: wake, gate: newGate(), look: lanLook}
 	if err := l.setUp(underlay); err != nil {
 		_ = unix.Close(fd)
 		_ = unix.Close(wake)
@@ -212,17 +217,23 @@ func (l *LAN) Write(q int, pkts []ether.Packet) (int, error) {
 }
 
 func (l *LAN) put(_ int, p *ether.Packet) error {
-	var errno unix.Errno
-	if l.vnet {
-		errno = writeMarked(l.queue.fd, p)
-	} else {
-		_, _, errno = unix.Syscall(unix.SYS_WRITE, uintptr(l.queue.fd), uintptr(unsafe.Pointer(&p.Frame[0])), uintptr(len(p.Frame)))
+	errno := l.send(p)
+	if errno == unix.ENETDOWN {
+		errno = l.send(p) // the first may only have told that the interface was down for a while
 	}
 	err := meaning(errno)
 	if errors.Is(err, errDown) && !l.device.is(l.index) {
 		return ErrGone
 	}
 	return err
+}
+
+func (l *LAN) send(p *ether.Packet) unix.Errno {
+	if l.vnet {
+		return writeMarked(l.queue.fd, p)
+	}
+	_, _, errno := unix.Syscall(unix.SYS_WRITE, uintptr(l.queue.fd), uintptr(unsafe.Pointer(&p.Frame[0])), uintptr(len(p.Frame)))
+	return errno
 }
 
 // lifeError names the interface in an error that ends the port.

@@ -48,16 +48,14 @@ func (l *LAN) receive(k *queue, b *Batch) error {
 	r, errno := receiveMessage(k.fd, space[frameAt-marksLen:])
 	switch errno {
 	case 0:
-		k.recheck = false
 	case unix.EAGAIN:
-		if k.recheck && !l.device.is(l.index) {
+		if k.idle && !l.device.is(l.index) {
 			return ErrGone
 		}
 		return errno
 	case unix.EINTR:
 		return errno
-	case unix.ENETDOWN: // told once: it may come up again, or is about to be deleted
-		k.recheck = true
+	case unix.ENETDOWN: // it may come up again, or be deleted
 		return nil
 	default:
 		return meaning(errno)

@@ -88,18 +88,25 @@ func addVeth(t testing.TB, a, b string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = netlink.LinkDel(link) })
-	changes, done := make(chan netlink.LinkUpdate), make(chan struct{})
+	setUpAndWait(t, a, b)
+}
+
+// setUpAndWait brings interfaces up. Until they say so themselves the kernel throws away what is sent.
+func setUpAndWait(t testing.TB, names ...string) {
+	t.Helper()
+	changes, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
 	defer close(done)
 	if err := netlink.LinkSubscribe(changes, done); err != nil {
 		t.Fatal(err)
 	}
-	down := map[string]bool{a: true, b: true}
-	for name := range down {
+	down := make(map[string]bool)
+	for _, name := range names {
+		down[name] = true
 		if err := netlink.LinkSetUp(findLink(t, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for len(down) > 0 { // until then the kernel throws away what is sent
+	for len(down) > 0 {
 		change := (<-changes).Link.Attrs()
 		if change.OperState == netlink.OperUp {
 			delete(down, change.Name)
@@ -146,7 +153,7 @@ func send(t testing.TB, p Port, pkts ...ether.Packet) {
 	if err != nil || n != len(pkts) {
 		t.Fatalf("%d of %d went, error %v, drops %v", n, len(pkts), err, p.Info().Drops)
 	}
-	if diff := cmp.Diff(before, pkts); diff != "" {
+	if diff := cmp.Diff(before, pkts, wholeFrames()); diff != "" {
 		t.Fatalf("writing changed the packets (-before +after):\n%s", diff)
 	}
 }
@@ -161,7 +168,7 @@ func same(t testing.TB, want, got []ether.Packet) {
 			}
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, wholeFrames()); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
 	}
 }
@@ -207,7 +214,7 @@ func TestOffloadsNotTakenAreFinished(t *testing.T) {
 				want := finished(r.packet())
 				send(t, near, r.packet())
 				got := expect(t, far, len(want))
-				if diff := cmp.Diff(want, got); diff != "" {
+				if diff := cmp.Diff(want, got, wholeFrames()); diff != "" {
 					t.Fatalf("%s (-want +got):\n%s", name, diff)
 				}
 			}

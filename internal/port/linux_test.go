@@ -1,0 +1,266 @@
+package port
+
+import (
+	"errors"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+func TestTAPIsSetUp(t *testing.T) {
+	p := openTestTAP(t, TAPConfig{Name: "web", Interface: "vnet-web", Queues: 3, MTU: 1400, MAC: macB})
+	want := Info{
+		Kind: KindTAP, MAC: macB, MTU: 1400, Interface: "vnet-web", Queues: 3,
+		Offloads: p.Info().Offloads, Drops: map[string]uint64{},
+	}
+	if diff := cmp.Diff(want, p.Info()); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	a := findLink(t, "vnet-web").Attrs()
+	if a.MTU != 1400 || a.TxQLen != defaultTxQueue || int(a.GSOMaxSize) != defaultGSOMax || a.Alias != "vnet port web" {
+		t.Fatalf("link: %+v", a)
+	}
+	if _, err := OpenTAP(TAPConfig{Name: "vnet-web"}); err == nil {
+		t.Fatal("a second TAP of the same name was made")
+	}
+	if err := netlink.LinkSetMTU(findLink(t, "vnet-web"), 1300); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Info().MTU; got != 1300 {
+		t.Fatalf("MTU %d after it was changed to 1300", got)
+	}
+}
+
+func TestVanishedInterface(t *testing.T) {
+	rows := map[string]func() Port{
+		"tap": func() Port { return openTestTAP(t, TAPConfig{Name: "victim"}) },
+		"lan": func() Port {
+			addVeth(t, "victim", "witness")
+			return openTestLAN(t, "victim")
+		},
+	}
+	for name, open := range rows {
+		t.Run(name, func(t *testing.T) {
+			p := open()
+			done := make(chan error)
+			go func() {
+				b := NewBatch(1)
+				for {
+					if err := p.Read(0, b); err != nil {
+						done <- err
+						return
+					}
+				}
+			}()
+			if err := netlink.LinkDel(findLink(t, "victim")); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; !errors.Is(err, ErrGone) {
+				t.Fatalf("Read: %v", err)
+			}
+			if _, err := p.Write(0, []ether.Packet{recipe{payload: 10}.packet()}); !errors.Is(err, ErrGone) {
+				t.Fatalf("Write: %v", err)
+			}
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestDownInterfaceDropsAndComesBack(t *testing.T) {
+	addVeth(t, "left", "right")
+	near, far := openTestLAN(t, "left"), openTestLAN(t, "right")
+	link := findLink(t, "left")
+	if err := netlink.LinkSetDown(link); err != nil {
+		t.Fatal(err)
+	}
+	p := []ether.Packet{recipe{payload: 10}.packet()}
+	if n, err := near.Write(0, p); n != 0 || err != nil {
+		t.Fatalf("%d went, %v", n, err)
+	}
+	if got := near.Info().Drops[dropDown.String()]; got != 1 {
+		t.Fatalf("drops: %v", near.Info().Drops)
+	}
+	setUpAndWait(t, "left", "right")
+	send(t, near, p...)
+	send(t, far, p...)
+	same(t, p, expect(t, far, 1))
+	same(t, p, expect(t, near, 1))
+}
+
+// TestQueuesFromAnotherNamespace makes a TAP as a lab does: in a namespace that this process then leaves.
+func TestQueuesFromAnotherNamespace(t *testing.T) {
+	needNamespace(t)
+	type made struct {
+		fds  []int
+		peer Port
+		err  error
+	}
+	result := make(chan made)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		var m made
+		if m.err = unix.Unshare(unix.CLONE_NEWNET); m.err == nil {
+			m.fds, _, m.err = openQueues("elsewhere", 2)
+		}
+		if m.err == nil {
+			m.err = setUpLink(&TAPConfig{Name: "x", Interface: "elsewhere", MTU: 1500, GSOMax: defaultGSOMax, TxQueue: defaultTxQueue}, "")
+		}
+		if m.err == nil {
+			m.peer, m.err = OpenLAN(LANConfig{Interface: "elsewhere"})
+		}
+		result <- m
+	}()
+	m := <-result
+	if m.err != nil {
+		t.Fatal(m.err)
+	}
+	defer func() { _ = m.peer.Close() }()
+	p, err := TAPFromFDs("vm1", m.fds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	info := p.Info()
+	if info.Interface != "elsewhere" || info.Queues != 2 || info.MTU != 1500 || info.MAC != m.peer.Info().MAC || p.Name() != "vm1" {
+		t.Fatalf("%+v", info)
+	}
+	r := recipe{payload: 9000, gso: 1448}
+	send(t, p, r.packet())
+	same(t, []ether.Packet{r.packet()}, expect(t, m.peer, 1))
+	send(t, m.peer, r.packet())
+	same(t, []ether.Packet{r.packet()}, expect(t, queuePort{p}, 1))
+}
+
+func TestDescriptorsThatAreNoQueues(t *testing.T) {
+	fd, err := newWake()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for _, fds := range [][]int{nil, {fd}} {
+		if _, err := TAPFromFDs("x", fds); err == nil {
+			t.Errorf("%v: no error", fds)
+		}
+	}
+}
+
+func TestBridge(t *testing.T) {
+	addVeth(t, "left", "right")
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br7", MTU: 1450}}
+	if err := netlink.LinkAdd(bridge); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = netlink.LinkDel(bridge) }()
+	if err := netlink.LinkSetMaster(findLink(t, "left"), bridge); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(bridge); err != nil {
+		t.Fatal(err)
+	}
+	near, err := OpenBridgeTAP("br7", TAPConfig{Name: "vnet0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = near.Close() }()
+	if info := near.Info(); info.Kind != KindBridge || !info.LAN || info.MTU != findLink(t, "br7").Attrs().MTU {
+		t.Fatalf("%+v", info)
+	}
+	far := openTestLAN(t, "right")
+	p := recipe{payload: 5000, gso: 1000}.packet()
+	send(t, near, p)
+	same(t, []ether.Packet{p}, expect(t, far, 1))
+	if _, err := OpenBridgeTAP("left", TAPConfig{Name: "vnet1"}); err == nil {
+		t.Fatal("a veth was taken for a bridge")
+	}
+}
+
+// TestKernelCutsAlike compares our segmenter with the kernel's: a TAP that takes no offloads reads what the kernel
+// has cut and completed.
+func TestKernelCutsAlike(t *testing.T) {
+	tap := openTestTAP(t, TAPConfig{Name: "plain", NoOffload: true})
+	lan := openTestLAN(t, "plain")
+	for name, r := range recipes {
+		t.Run(name, func(t *testing.T) {
+			want := finished(r.packet())
+			send(t, lan, r.packet())
+			same(t, want, expect(t, tap, len(want)))
+		})
+	}
+}
+
+func TestOwnDatagramsAreNotRead(t *testing.T) {
+	addVeth(t, "left", "right")
+	near, err := OpenLAN(LANConfig{Interface: "left", Underlay: []netip.AddrPort{netip.MustParseAddrPort("10.9.0.2:7777")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = near.Close() }()
+	far := openTestLAN(t, "right")
+	ours, tagged := recipe{udp: true, dstPort: 7777, payload: 9}, recipe{udp: true, dstPort: 7777, payload: 9, tags: []uint16{ether.TypeVLAN}}
+	foreign := recipe{udp: true, dstPort: 7778, payload: 9}
+	send(t, far, ours.packet(), tagged.packet(), foreign.packet())
+	same(t, []ether.Packet{foreign.packet()}, expect(t, near, 1))
+	if err := near.(*LAN).SetUnderlay(nil); err != nil {
+		t.Fatal(err)
+	}
+	send(t, far, ours.packet())
+	same(t, []ether.Packet{ours.packet()}, expect(t, near, 1))
+}
+
+func TestInterfaces(t *testing.T) {
+	addVeth(t, "left", "right")
+	lan := openTestLAN(t, "left")
+	openTestTAP(t, TAPConfig{Name: "vm1"})
+	list, err := Interfaces(lan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, i := range list {
+		got[i.Name] = i.Use + ", " + i.Why
+		if i.Name == "right" && (i.MTU != 1500 || i.MAC.IsZero() || i.Kind != "veth" || len(i.Offloads) == 0) {
+			t.Errorf("right: %+v", i)
+		}
+	}
+	for name, want := range map[string]string{
+		"left": "port left, ", "right": "available, ", "lo": "refused, it is the loopback",
+		"vm1": "refused, it is the TAP of port vm1",
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %q, want %q", name, got[name], want)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	rows := []struct {
+		c    candidate
+		want string
+	}{
+		{candidate{name: "eth0", kind: "device", ethernet: true, up: true}, "available, "},
+		{candidate{name: "eth0", kind: "device", ethernet: true}, "available, it is down"},
+		{candidate{name: "eth0", kind: "veth", ethernet: true, up: true, foreign: true}, "available, "},
+		{candidate{name: "br0", kind: "bridge", ethernet: true, up: true}, "available, as a bridge: the port becomes one of its members"},
+		{candidate{name: "veth12", kind: "veth", ethernet: true, up: true, foreign: true}, "refused, it leads into a container"},
+		{candidate{name: "eth1", kind: "device", ethernet: true, up: true, master: "br0"}, "refused, it belongs to br0: use that"},
+		{candidate{name: "docker0", kind: "bridge", ethernet: true, up: true}, "refused, it is Docker's"},
+		{candidate{name: "zt3", kind: "tun", ethernet: true, up: true}, "refused, it is ZeroTier's"},
+		{candidate{name: "wg0", kind: "wireguard", up: true}, "refused, it is an overlay of kind wireguard"},
+		{candidate{name: "vx", kind: "vxlan", ethernet: true, up: true}, "refused, it is an overlay of kind vxlan"},
+		{candidate{name: "tun0", kind: "tun", up: true}, "refused, it does not carry Ethernet"},
+		{candidate{name: "wlan0", kind: "device", ethernet: true, up: true, wireless: true}, "refused, it is wireless, and an access point drops frames of other addresses than its own"},
+	}
+	for _, row := range rows {
+		if use, why := judge(row.c); use+", "+why != row.want {
+			t.Errorf("%+v: %q, want %q", row.c, use+", "+why, row.want)
+		}
+	}
+}
