@@ -15,10 +15,14 @@ import (
 // View is what a policy knows. It only reads it.
 type View struct {
 	Topology vttif.Topology
-	Overlay  *overlay.Overlay   // as it is now
-	Bound    time.Duration      // effective bound on configuration time
-	Failed   map[Ends]time.Time // links that could not be made or kept, and until when they are barred
+	Overlay  *overlay.Overlay      // as it is now
+	Bound    time.Duration         // effective bound on configuration time
+	Failed   map[Ends]time.Time    // links that could not be made or kept, and until when they are barred
+	Away     map[overlay.Name]bool // nodes that cannot be told anything now: their part stays as it is, the rest goes on
 }
+
+// frozen tells whether one end of the link is away: then nothing about it is changed.
+func (v View) frozen(e Ends) bool { return v.Away[e.A] || v.Away[e.B] }
 
 // Ends names a link by the nodes it joins, A < B.
 type Ends struct{ A, B overlay.Name }

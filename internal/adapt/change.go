@@ -33,6 +33,7 @@ func (d direct) rules() []placed {
 // change turns the present overlay into one with the chosen links and no other adapted ones.
 type change struct {
 	target   *overlay.Overlay
+	frozen   func(Ends) bool
 	steps    []Step
 	diverted []direct // pairs that get rules
 	opens    int      // steps of these kinds
@@ -40,8 +41,8 @@ type change struct {
 	restores int
 }
 
-func newChange(now *overlay.Overlay, chosen []wish, why func(vttif.Pair) string) *change {
-	c := &change{target: now.Clone()}
+func newChange(v View, chosen []wish, why func(vttif.Pair) string) *change {
+	c := &change{target: v.Overlay.Clone(), frozen: v.frozen}
 	missing, wanted := map[placed]bool{}, map[placed]bool{}
 	for _, w := range chosen {
 		for _, d := range w.pairs {
@@ -67,7 +68,7 @@ func (c *change) drop(wanted, missing map[placed]bool) (pairs []vttif.Pair) {
 	for _, name := range c.target.Names() {
 		n := c.target.Nodes[name]
 		n.Rules = slices.DeleteFunc(n.Rules, func(r overlay.Rule) bool {
-			if r.Origin != overlay.OriginAdapted {
+			if r.Origin != overlay.OriginAdapted || c.frozen(linkOf(name, r)) {
 				return false
 			}
 			r.ID = 0
@@ -82,6 +83,14 @@ func (c *change) drop(wanted, missing map[placed]bool) (pairs []vttif.Pair) {
 	}
 	slices.SortFunc(pairs, vttif.Pair.Compare)
 	return slices.Compact(pairs)
+}
+
+// linkOf is the link that an adapted rule at a node is about.
+func linkOf(at overlay.Name, r overlay.Rule) Ends {
+	if r.Out.Kind == overlay.LinkSide {
+		return EndsOf(at, r.Out.Peer())
+	}
+	return EndsOf(at, r.Arrival.Peer())
 }
 
 func (c *change) open(w wish) {
@@ -129,7 +138,7 @@ func (c *change) close(chosen []wish) {
 	for _, l := range slices.Clone(c.target.Links) {
 		ends := EndsOf(l.A, l.B)
 		keep := slices.ContainsFunc(chosen, func(w wish) bool { return w.ends == ends })
-		if l.Origin != overlay.OriginAdapted || keep || named(c.target, l.A, l.B) || named(c.target, l.B, l.A) {
+		if l.Origin != overlay.OriginAdapted || keep || c.frozen(ends) || named(c.target, l.A, l.B) || named(c.target, l.B, l.A) {
 			continue
 		}
 		c.target.RemoveLink(l.A, l.B)

@@ -53,7 +53,7 @@ func (p *Fastpath) Step(now time.Time, v View) (Proposal, bool) {
 	}
 	wishes := p.wishes(now, v)
 	chosen := p.choose(now, v, wishes)
-	c := newChange(v.Overlay, chosen, p.why(wishes, chosen, v, now))
+	c := newChange(v, chosen, p.why(wishes, chosen, v, now))
 	if len(c.steps) == 0 {
 		p.last = Proposal{}
 		return Proposal{}, false
@@ -137,7 +137,13 @@ func (p *Fastpath) choose(now time.Time, v View, wishes []wish) []wish {
 	slices.SortFunc(costly, func(x, y wish) int {
 		return cmp.Or(cmp.Compare(young(x), young(y)), cmp.Compare(strength(y), strength(x)), x.ends.compare(y.ends))
 	})
-	chosen = append(chosen, costly[:min(len(costly), max(p.cfg.MaxLinks, 0))]...)
+	budget := p.cfg.MaxLinks
+	for ends := range p.opened {
+		if v.frozen(ends) {
+			budget--
+		}
+	}
+	chosen = append(chosen, costly[:min(len(costly), max(budget, 0))]...)
 	slices.SortFunc(chosen, func(x, y wish) int { return cmp.Or(cmp.Compare(y.rate, x.rate), x.ends.compare(y.ends)) })
 	return chosen
 }

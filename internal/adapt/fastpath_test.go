@@ -68,6 +68,7 @@ type moment struct {
 	at      int // seconds
 	edges   [][3]int
 	failed  []string // barred links "host1–host2"
+	away    []int    // hosts
 	move    [2]int   // VM to host, before the Step
 	refused bool
 	want    string // kinds and whats, one a line; "" = no proposal
@@ -132,6 +133,11 @@ func TestStories(t *testing.T) {
 			{at: 0, edges: [][3]int{{1, 2, 2}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
 			{at: 9, edges: [][3]int{{1, 2, 2}}, move: [2]int{2, 3}, want: "open link host1–host3, divert vm1 and vm2 over host1–host3, restore vm1 and vm2, close link host1–host2"},
 		}},
+		{name: "a host that is away keeps what it has and holds up nobody else", config: Config{MaxLinks: 2}, story: []moment{
+			{at: 0, edges: [][3]int{{1, 2, 2}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
+			{at: 1, edges: [][3]int{{2, 3, 2}, {3, 4, 1}, {1, 3, 1}}, away: []int{1}, want: "open link host2–host3, divert vm2 and vm3 over host2–host3"},
+			{at: 2, edges: [][3]int{{2, 3, 2}}, want: "restore vm1 and vm2, close link host1–host2"},
+		}},
 		{name: "what is refused is proposed again", story: []moment{
 			{at: 0, edges: [][3]int{{1, 2, 2}}, refused: true, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
 			{at: 1, edges: [][3]int{{1, 2, 3}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
@@ -152,6 +158,10 @@ func TestStories(t *testing.T) {
 				for _, f := range m.failed {
 					a, b, _ := strings.Cut(f, "–")
 					v.Failed[EndsOf(overlay.Name(a), overlay.Name(b))] = now.Add(time.Minute)
+				}
+				v.Away = map[overlay.Name]bool{}
+				for _, i := range m.away {
+					v.Away[host(i)] = true
 				}
 				got, ok := p.Step(now, v)
 				if text := strings.Join(whats(got.Steps), ", "); text != m.want || ok != (m.want != "") {

@@ -78,6 +78,9 @@ func drawView(t *rapid.T, o *overlay.Overlay, version uint64, now time.Time) Vie
 	if rapid.Bool().Draw(t, "failed") {
 		v.Failed[EndsOf(host(1), host(rapid.IntRange(2, 4).Draw(t, "peer")))] = now.Add(time.Minute)
 	}
+	if rapid.Bool().Draw(t, "away") {
+		v.Away = map[overlay.Name]bool{host(rapid.IntRange(1, 4).Draw(t, "who")): true}
+	}
 	return v
 }
 

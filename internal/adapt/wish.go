@@ -34,6 +34,9 @@ func (p *Fastpath) wishes(now time.Time, v View) []wish {
 			return
 		}
 		ends := EndsOf(va.Node, vb.Node)
+		if v.frozen(ends) {
+			return
+		}
 		w := byEnds[ends]
 		if w == nil {
 			w = &wish{ends: ends}
