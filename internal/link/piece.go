@@ -8,8 +8,8 @@ import (
 const (
 	maxPieces = 8 // pieces of one frame: 8 × 1,150 bytes hold a 9,000-byte guest frame on the smallest path
 
-	pieceWait   = 500 * time.Millisecond // a frame whose pieces are further apart than this is lost
-	pieceFrames = 32                     // half-arrived frames a link holds: with a 64 KiB cap each about 2 MiB at worst
+	pieceWait   = 500 * time.Millisecond // a piece that comes later than this after the first is of no use
+	pieceFrames = 32                     // half-arrived frames a link holds
 	pieceBytes  = 512 << 10              // bytes of half-arrived frames a link holds
 )
 
@@ -60,10 +60,8 @@ func (j *joiner) add(now time.Time, lane uint16, r record) (*partial, bool) {
 		p = nil
 	}
 	if p == nil {
-		j.expire(now)
-		if len(j.open) >= pieceFrames || j.held+len(r.bytes) > pieceBytes {
-			j.lost++
-			return nil, false
+		for len(j.open) >= pieceFrames || len(j.open) > 0 && j.held+len(r.bytes)*int(r.piece.count) > pieceBytes {
+			j.dropOldest()
 		}
 		p = j.fresh()
 		p.first, p.count = now, r.piece.count
@@ -116,13 +114,16 @@ func (j *joiner) put(p *partial, r record) bool {
 	return true
 }
 
-// expire gives up the frames that have waited too long.
-func (j *joiner) expire(now time.Time) {
+// dropOldest gives up the frame that has waited longest: the newest is the one most likely to be completed.
+func (j *joiner) dropOldest() {
+	var oldest pieceKey
+	var at time.Time
 	for key, p := range j.open {
-		if now.Sub(p.first) > pieceWait {
-			j.drop(key, p)
+		if at.IsZero() || p.first.Before(at) {
+			oldest, at = key, p.first
 		}
 	}
+	j.drop(oldest, j.open[oldest])
 }
 
 func (j *joiner) drop(key pieceKey, p *partial) {
