@@ -122,6 +122,41 @@ func (l linkSetup) apply() error {
 }
 
 const (
+	settleWithin = 10 * time.Second // the kernel takes at most one; the rest is for a busy machine
+	settleEvery  = 2 * time.Millisecond
+)
+
+// settle waits until every interface carries packets: the kernel activates a queue, and a switch its port, only
+// some time after both ends of a cable are up, and loses what is sent before.
+func settle() error {
+	var late string
+	for began := time.Now(); time.Since(began) < settleWithin; time.Sleep(settleEvery) {
+		links, err := netlink.LinkList()
+		if err != nil {
+			continue // an interrupted dump: look again
+		}
+		late = ""
+		masters := map[int]bool{}
+		for _, l := range links {
+			masters[l.Attrs().MasterIndex] = true
+		}
+		for _, l := range links {
+			a := l.Attrs()
+			if l.Type() == "bridge" && !masters[a.Index] {
+				continue // a switch nobody is plugged into has no carrier
+			}
+			if a.Flags&net.FlagUp != 0 && a.OperState != netlink.OperUp && a.OperState != netlink.OperUnknown {
+				late = a.Name
+			}
+		}
+		if late == "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("interface %s does not come up", late)
+}
+
+const (
 	// burstPackets is how many full packets may leave back to back: enough that a timer some 100 µs late
 	// loses nothing at 100 Mbit/s, too few to be seen at a 1 ms scale. The token bucket cuts any super-packet
 	// larger than this into wire packets before it queues them, so the FIFO counts and drops what a wire would.

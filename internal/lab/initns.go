@@ -83,13 +83,15 @@ func (in *initProc) handle(op string, body json.RawMessage, files []*os.File) (a
 		}
 		in.name = s.Name
 		if err := s.mounts(); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
+			return nil, nil, err
 		}
 		devices, err := s.network()
 		if err != nil {
-			return nil, devices, fmt.Errorf("%s: %w", s.Name, err)
+			return nil, devices, err
 		}
 		return nil, devices, nil
+	case "settle":
+		return nil, nil, settle()
 	case "start":
 		defer closeAll(files)
 		var r startRequest

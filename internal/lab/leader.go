@@ -92,6 +92,12 @@ func (l *leader) build(s *Spec) error {
 	if err := all.Wait(); err != nil {
 		return err
 	}
+	for _, m := range members {
+		all.Go(func() error { _, err := m.ask("settle", nil); return err })
+	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
 	tunnels := map[string]*os.File{}
 	for _, m := range members {
 		if m.setup.TUN != "" {
@@ -147,18 +153,24 @@ func (m *member) start() error {
 	return nil
 }
 
-// prepare has the init set itself up, and waits for it.
-func (m *member) prepare() error {
-	if err := send(m.conn, message{ID: 1, Op: "setup"}, m.setup); err != nil {
-		return fmt.Errorf("cannot set up %s: %w", m.setup.Name, err)
+// prepare has the init set itself up.
+func (m *member) prepare() (err error) {
+	m.files, err = m.ask("setup", m.setup)
+	return err
+}
+
+// ask makes one request and waits for the answer: while the lab is built nobody else uses the connection.
+func (m *member) ask(op string, body any) ([]*os.File, error) {
+	if err := send(m.conn, message{ID: 1, Op: op}, body); err != nil {
+		return nil, fmt.Errorf("cannot set up %s: %w", m.setup.Name, err)
 	}
 	answer, files, err := receive(m.conn, make([]byte, maxMessage))
 	if err != nil {
-		return fmt.Errorf("cannot set up %s: %w", m.setup.Name, err)
+		return nil, fmt.Errorf("cannot set up %s: %w", m.setup.Name, err)
 	}
 	if answer.Err != "" {
-		return fmt.Errorf("cannot set up %s", answer.Err)
+		closeAll(files)
+		return nil, fmt.Errorf("cannot set up %s: %s", m.setup.Name, answer.Err)
 	}
-	m.files = files
-	return nil
+	return files, nil
 }

@@ -121,15 +121,20 @@ func (s *Spec) cables() []cable {
 	return all
 }
 
+// firstPort makes a port's number different from that of its other end. Where they are equal the kernel takes
+// neither for an urgent matter, and brings them up as late as a second after they were switched on.
+const firstPort = 100
+
 // wire lays the cables between the namespaces.
 func wire(s *Spec, members []*member) error {
 	pid := map[string]int{}
 	for _, m := range members {
 		pid[m.setup.Name] = m.pid
 	}
-	for _, c := range s.cables() {
+	for i, c := range s.cables() {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.Namespace = c.port, netlink.NsPid(pid[c.site])
+		attrs.Index = firstPort + i
 		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: c.end, PeerNamespace: netlink.NsPid(pid[c.host.Name])}
 		if err := netlink.LinkAdd(veth); err != nil {
 			return fmt.Errorf("cannot lay the cable from %s to site %s: %w", c.host.Name, c.site, err)
