@@ -87,8 +87,7 @@ func parse(args []string, stdout io.Writer) (config, error) {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
+		printOptions(f, stdout)
 		return c, errListed
 	case err != nil:
 		return c, err
@@ -111,6 +110,17 @@ func parse(args []string, stdout io.Writer) (config, error) {
 		return c, err
 	}
 	return c, c.validate()
+}
+
+// printOptions lists the options, one a line.
+func printOptions(f *flag.FlagSet, w io.Writer) {
+	f.VisitAll(func(o *flag.Flag) {
+		value, what := flag.UnquoteUsage(o)
+		if o.DefValue != "" && o.DefValue != "0" && o.DefValue != "-1" && o.DefValue != "0s" && o.DefValue != "false" {
+			what += " (default " + o.DefValue + ")"
+		}
+		fmt.Fprintf(w, "  %-24s %s\n", "--"+strings.TrimSpace(o.Name+" "+value), what)
+	})
 }
 
 // parseBytes reads a size such as 250k or 64Ki.

@@ -231,6 +231,15 @@ func TestStopWhileConnectingIsClean(t *testing.T) {
 	}
 }
 
+func TestUnknownCongestionControlIsSaidAndLeftOut(t *testing.T) {
+	all := runAll(t, addresses(t, 2), nil, "--pattern", "bus", "--iterations", "3", "--cc", "moon")
+	for i, o := range all {
+		if o.code != exitOK || !strings.Contains(o.stderr.String(), "congestion control moon is not available here, using "+o.sum.Congestion) {
+			t.Errorf("rank %d: exit %d, %+v: %s", i, o.code, o.sum, &o.stderr)
+		}
+	}
+}
+
 func TestMissingPeerIsNamed(t *testing.T) {
 	var out, errs bytes.Buffer
 	peers := strings.Join(addresses(t, 3), ",")
@@ -335,6 +344,7 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"--list", exitOK, "torus3d"},
 		{"--help", exitOK, "--pattern ring --duration 30s"},
+		{"--help", exitOK, "  --stall-timeout duration fail when no byte moves for so long (default 30s)\n"},
 		{"", exitUsage, "no --peers"},
 		{"--nonsense", exitUsage, "hint: patterns --help"},
 		{"ring", exitUsage, `unexpected "ring"`},

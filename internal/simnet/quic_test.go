@@ -131,6 +131,26 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
+// echo sends the first stream of the first connection back, and returns when the connection is over.
+func echo(ctx context.Context, l *quic.Listener) error {
+	conn, err := l.Accept(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := conn.AcceptStream(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(stream, stream); err != nil {
+		return err
+	}
+	if err := stream.Close(); err != nil {
+		return err
+	}
+	<-conn.Context().Done()
+	return nil
+}
+
 // quic-go, unchanged, shakes hands and echoes a stream over a path with loss, in virtual time.
 func TestQUICRunsOverIt(t *testing.T) {
 	cert, pool := certificate(t)
@@ -145,23 +165,11 @@ func TestQUICRunsOverIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var echo sync.WaitGroup
-		echo.Go(func() {
-			conn, err := l.Accept(ctx)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			stream, err := conn.AcceptStream(ctx)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if _, err := io.Copy(stream, stream); err != nil {
+		var echoing sync.WaitGroup
+		echoing.Go(func() {
+			if err := echo(ctx, l); err != nil {
 				t.Error(err)
 			}
-			stream.Close()
-			<-conn.Context().Done()
 		})
 		start := time.Now()
 		conn, err := client.Dial(ctx, net.UDPAddrFromAddrPort(at(2, 7)), &tls.Config{RootCAs: pool, ServerName: "two", NextProtos: []string{"echo"}}, nil)
@@ -188,7 +196,7 @@ func TestQUICRunsOverIt(t *testing.T) {
 			t.Logf("the path was kind: %+v", c)
 		}
 		conn.CloseWithError(0, "done")
-		echo.Wait()
+		echoing.Wait()
 		for _, tr := range []*quic.Transport{client, server} {
 			if err := tr.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				t.Error(err)
