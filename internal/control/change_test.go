@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -172,4 +173,31 @@ func TestWaitFor(t *testing.T) {
 			t.Errorf("WaitFor(%v) = %v, want %v", rtt, got, want)
 		}
 	}
+}
+
+// A plan of the overlay room, carried out as it comes.
+func TestChangeTakesAPlan(t *testing.T) {
+	from := overlay.New("proxy")
+	for _, n := range []overlay.Name{"a", "b"} {
+		from.Nodes[n] = &overlay.Node{Name: n, Ports: []overlay.Port{{Name: "vm"}}}
+		from.AddLink(overlay.MakeLink(n, "proxy", overlay.OriginStar))
+	}
+	to := from.Clone()
+	to.AddLink(overlay.MakeLink("a", "b", overlay.OriginAdapted))
+	src, dst := overlay.ExactMAC(guest(1)), overlay.ExactMAC(guest(2))
+	to.AddRule("a", overlay.Rule{Arrival: overlay.AtPort("vm"), Src: src, Dst: dst, Out: overlay.AtLink("b"), Origin: overlay.OriginAdapted})
+	to.AddRule("b", overlay.Rule{Arrival: overlay.AtLink("a"), Src: src, Dst: dst, Out: overlay.AtPort("vm"), Origin: overlay.OriginAdapted})
+	stages, err := overlay.Plan(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := func(n overlay.Name) uint64 { return to.Nodes[n].Rules[0].ID }
+	c := NewChange(ChangeConfig{ID: 7, Stages: stages, Wait: time.Second})
+	tell(t, c, []said[ChangeEvent]{
+		{0, Start{}, fmt.Sprintf("to a: prepare open b\n to b: prepare open a +[%d] -[]", rule("b"))},
+		{1 * ms, yes("a", StagePrepare), ""},
+		{2 * ms, yes("b", StagePrepare), fmt.Sprintf("to a: flip +[%d] -[]\n to b: flip", rule("a"))},
+		{3 * ms, yes("b", StageFlip), ""},
+		{4 * ms, yes("a", StageFlip), "committed after 4ms\n to a: finish\n to b: finish"},
+	})
 }
