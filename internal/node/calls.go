@@ -1,0 +1,94 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+// errAway is what a caller hears when the control stream ends before the answer.
+var errAway = errors.New("cannot reach the other daemon: its star link went down; try again")
+
+// calls are the questions we asked over control streams and await answers to.
+type calls struct {
+	mu   sync.Mutex // guards the following
+	last uint64
+	open map[uint64]chan control.Answer
+}
+
+func (c *calls) begin() (uint64, chan control.Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	if c.open == nil {
+		c.open = map[uint64]chan control.Answer{}
+	}
+	answer := make(chan control.Answer, 1)
+	c.open[c.last] = answer
+	return c.last, answer
+}
+
+func (c *calls) end(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, id)
+}
+
+func (c *calls) answered(a control.Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if answer, ok := c.open[a.ID]; ok {
+		delete(c.open, a.ID)
+		answer <- a
+	}
+}
+
+// failAll tells every caller that no answer will come.
+func (c *calls) failAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, answer := range c.open {
+		delete(c.open, id)
+		answer <- control.Answer{ID: id, Code: "unavailable", Error: errAway.Error()}
+	}
+}
+
+// Call asks another daemon and waits for its answer: at a host through the
+// Proxy, at the Proxy over the star link of the node asked for.
+func (n *Node) Call(ctx context.Context, at overlay.Name, method string, body []byte) (control.Answer, error) {
+	id, answer := n.calls.begin()
+	defer n.calls.end(id)
+	call := control.Call{ID: id, Node: at, Method: method, Body: body}
+	var err error
+	if n.isProxy() {
+		err = n.SendTo(at, call)
+	} else if star := n.starLink(); star != nil {
+		err = n.send(star, call)
+	} else {
+		err = fmt.Errorf("cannot ask %q: the link to the Proxy is down", at)
+	}
+	if err != nil {
+		return control.Answer{}, err
+	}
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-ctx.Done():
+		return control.Answer{}, fmt.Errorf("cannot ask %q: no answer in time: %w", at, ctx.Err())
+	case <-n.ctx.Done():
+		return control.Answer{}, errAway
+	}
+}
+
+// serve answers a call off the reader.
+func (n *Node) serve(c control.Call, reply func(control.Answer)) {
+	n.keepers.Add(1)
+	go func() {
+		defer n.keepers.Done()
+		reply(n.Serve(c))
+	}()
+}

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// overlayNames are how interfaces of overlays and of virtual switches begin.
+// None of their addresses may carry a link: the overlay would run over itself,
+// or over another tunnel (DESIGN part 5).
+func overlayNames() []string {
+	return []string{"vnet", "wg", "tailscale", "zt", "docker", "cilium", "virbr", "flannel", "cni", "nebula", "tun", "tap", "veth-"}
+}
+
+// Candidates are the addresses where peers may try to reach this node.
+func (n *Node) Candidates() []netip.AddrPort {
+	at := n.endpoint.Addr()
+	list := append([]netip.AddrPort(nil), n.cfg.Advertise...)
+	if !at.Addr().IsUnspecified() {
+		return append(list, at)
+	}
+	return append(list, localAddrs(at.Port(), n.ownInterfaces())...)
+}
+
+// ownInterfaces are the names of the interfaces behind this node's ports.
+func (n *Node) ownInterfaces() map[string]bool {
+	own := map[string]bool{}
+	for _, at := range n.ports {
+		if !at.lan {
+			own[at.port.Info().Interface] = true
+		}
+	}
+	return own
+}
+
+// localAddrs lists this machine's addresses that a peer could reach.
+func localAddrs(number uint16, own map[string]bool) []netip.AddrPort {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	var list []netip.AddrPort
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || own[i.Name] || foreign(i.Name) {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			prefix, err := netip.ParsePrefix(a.String())
+			if err != nil || prefix.Addr().IsLinkLocalUnicast() || prefix.Addr().IsMulticast() {
+				continue
+			}
+			list = append(list, netip.AddrPortFrom(prefix.Addr().Unmap(), number))
+		}
+	}
+	return list
+}
+
+func foreign(name string) bool {
+	for _, prefix := range overlayNames() {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}

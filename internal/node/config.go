@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/pki"
+	"github.com/virtuoso-vnet/virtuoso/internal/port"
+	"github.com/virtuoso-vnet/virtuoso/internal/store"
+)
+
+// Version is what this program calls itself in status and between nodes.
+const Version = "0.1.0"
+
+// Config is what a node needs to run. Identity, Net and Store are required.
+type Config struct {
+	Identity  *pki.Identity                                                        // who we are, and whom we trust
+	Net       link.Net                                                             // the door to the underlay
+	Listen    netip.AddrPort                                                       // UDP and TCP; port 0 takes a free one
+	Sockets   int                                                                  // UDP sockets that share the port; 0 means 1
+	Ports     []port.Port                                                          // closed by Run when it ends
+	Proxy     []string                                                             // host:port where the Proxy may be; empty at the Proxy itself
+	ProxyName string                                                               // the Proxy's node name; unused at the Proxy itself
+	Serve     func(ctx context.Context, method string, body []byte) control.Answer // answers calls of other daemons; may be nil
+	Carrier   link.Carrier                                                         // wish for the star link; zero is automatic
+	Store     *store.Store                                                         // durable cache of rules, links and directory
+	Hub       Hub                                                                  // the Proxy's side, nil at a host
+	Log       *slog.Logger                                                         // nil is silence
+	Boot      uint64                                                               // start of this daemon in microseconds since 1970
+	Advertise []netip.AddrPort                                                     // further addresses to offer to peers
+}
+
+// Hub is what a Proxy adds to the node it runs on: it hears every host and the
+// node itself. Its methods are called from several goroutines.
+type Hub interface {
+	// Attached says that a host's control stream over l is open; send answers on it.
+	Attached(peer overlay.Name, l *link.Link, hello control.Hello)
+	// Detached says that l has ended.
+	Detached(peer overlay.Name, l *link.Link)
+	// Heard hands over any later message of a host, or of the node itself.
+	Heard(peer overlay.Name, message any)
+	// Join serves a stranger that wants to become a node.
+	Join(conn net.Conn)
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Identity == nil:
+		return errors.New("cannot start a node without an identity; run `vnet join TOKEN` first")
+	case c.Net == nil:
+		return errors.New("cannot start a node without a network")
+	case c.Store == nil:
+		return errors.New("cannot start a node without a store")
+	case c.Hub == nil && len(c.Proxy) == 0:
+		return errors.New("cannot start a host without the address of its Proxy; join again, or name it with --proxy ADDR")
+	}
+	names := map[string]bool{}
+	for _, p := range c.Ports {
+		if names[p.Name()] {
+			return fmt.Errorf("cannot use two ports called %q; give each a name of its own", p.Name())
+		}
+		names[p.Name()] = true
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Sockets = max(c.Sockets, 1)
+	return nil
+}

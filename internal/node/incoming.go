@@ -1,0 +1,244 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	controlv1 "github.com/virtuoso-vnet/virtuoso/api/control/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
+)
+
+// maxEntries bounds the lists of one control message: far more than a node of
+// this overlay has, far less than what would hurt.
+const maxEntries = 1 << 20
+
+func helloIn(m *controlv1.Hello) (any, error) {
+	out := control.Hello{Version: m.GetVersion(), Boot: m.GetBoot(), Generation: m.GetGeneration()}
+	var err error
+	if out.Name, err = nameIn(m.GetName()); err != nil {
+		return nil, err
+	}
+	if out.Candidates, err = addrsIn(m.GetCandidates()); err != nil {
+		return nil, err
+	}
+	if out.Rules, err = rulesIn(m.GetRules()); err != nil {
+		return nil, err
+	}
+	for _, p := range m.GetPorts() {
+		out.Ports = append(out.Ports, control.PortInfo{Name: p.GetName(), LAN: p.GetLan(), MTU: int(p.GetMtu())})
+	}
+	for _, l := range m.GetLinks() {
+		peer, err := nameIn(l.GetPeer())
+		if err != nil {
+			return nil, err
+		}
+		origin, err := overlay.ParseOrigin(l.GetOrigin())
+		if err != nil {
+			return nil, err
+		}
+		out.Links = append(out.Links, control.LinkInfo{
+			Peer: peer, Origin: origin, Carrier: l.GetCarrier(), Up: l.GetUp(), RTT: micros(l.GetRttUs()),
+		})
+	}
+	return out, nil
+}
+
+func welcomeIn(m *controlv1.Welcome) (any, error) {
+	proxy, err := nameIn(m.GetProxy())
+	if err != nil {
+		return nil, err
+	}
+	return control.Welcome{
+		Proxy: proxy, Overlay: m.GetOverlay(), Boot: m.GetBoot(), Generation: m.GetGeneration(),
+		Bound: micros(m.GetBoundUs()), Flood: m.GetFlood(), ProbeKey: m.GetProbeKey(),
+	}, nil
+}
+
+func announceIn(m *controlv1.Announce) (any, error) {
+	out := control.Announce{Boot: m.GetBoot(), Seq: m.GetSeq()}
+	for _, s := range m.GetSeen() {
+		mac, ok := macIn(s.GetMac())
+		if !ok {
+			return nil, errMAC
+		}
+		out.Seen = append(out.Seen, control.Sighting{
+			MAC: mac, Port: s.GetPort(), IPs: ipsIn(s.GetIps()), Gratuitous: s.GetGratuitous(), Gone: s.GetGone(),
+		})
+	}
+	return out, nil
+}
+
+func directoryIn(m *controlv1.Directory) (any, error) {
+	out := control.Directory{Version: m.GetVersion(), Full: m.GetFull()}
+	for _, p := range m.GetPlaces() {
+		mac, ok := macIn(p.GetMac())
+		if !ok {
+			return nil, errMAC
+		}
+		at, err := nameIn(p.GetNode())
+		if err != nil {
+			return nil, err
+		}
+		out.Places = append(out.Places, control.Place{
+			MAC: mac, Node: at, Port: p.GetPort(), Mobility: p.GetMobility(), IPs: ipsIn(p.GetIps()), Declared: p.GetDeclared(),
+		})
+	}
+	for _, b := range m.GetGone() {
+		mac, ok := macIn(b)
+		if !ok {
+			return nil, errMAC
+		}
+		out.Gone = append(out.Gone, mac)
+	}
+	return out, nil
+}
+
+func stageIn(m *controlv1.StageRequest) (any, error) {
+	if m.GetStage() > uint32(control.StageAbort) {
+		return nil, fmt.Errorf("cannot use stage %d of a change: it is unknown", m.GetStage())
+	}
+	out := control.StageRequest{
+		Change: m.GetChange(), Stage: control.Stage(m.GetStage()), DeleteRules: m.GetDeleteRules(),
+		Generation: m.GetGeneration(), Wait: micros(m.GetWaitUs()),
+	}
+	var err error
+	if out.AddRules, err = rulesIn(m.GetAddRules()); err != nil {
+		return nil, err
+	}
+	for _, l := range m.GetOpenLinks() {
+		spec := control.LinkSpec{Carrier: l.GetCarrier(), Dial: l.GetDial()}
+		if spec.Peer, err = nameIn(l.GetPeer()); err != nil {
+			return nil, err
+		}
+		if spec.Origin, err = overlay.ParseOrigin(l.GetOrigin()); err != nil {
+			return nil, err
+		}
+		if spec.PeerAddrs, err = addrsIn(l.GetAddrs()); err != nil {
+			return nil, err
+		}
+		out.OpenLinks = append(out.OpenLinks, spec)
+	}
+	if out.CloseLinks, err = namesIn(m.GetCloseLinks()); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func replyIn(m *controlv1.StageReply) control.StageReply {
+	out := control.StageReply{
+		Change: m.GetChange(), Stage: control.Stage(min(m.GetStage(), 255)), OK: m.GetOk(), Error: m.GetError(), Took: micros(m.GetTookUs()),
+	}
+	for _, peer := range m.GetOpened() {
+		out.Opened = append(out.Opened, overlay.Name(peer))
+	}
+	for _, f := range m.GetFailed() {
+		out.Failed = append(out.Failed, control.LinkFailure{Peer: overlay.Name(f.GetPeer()), Error: f.GetError()})
+	}
+	return out
+}
+
+func callIn(m *controlv1.Call) (any, error) {
+	if m.GetNode() != "" {
+		if _, err := nameIn(m.GetNode()); err != nil {
+			return nil, err
+		}
+	}
+	return control.Call{ID: m.GetId(), Node: overlay.Name(m.GetNode()), Method: m.GetMethod(), Body: m.GetBody()}, nil
+}
+
+func trafficIn(m *controlv1.TrafficReport) (any, error) {
+	out := vttif.Report{Boot: m.GetBoot(), Seq: m.GetSeq(), Other: tallyIn(m.GetOther())}
+	for _, d := range m.GetDeltas() {
+		src, ok1 := macIn(d.GetSrc())
+		dst, ok2 := macIn(d.GetDst())
+		if !ok1 || !ok2 {
+			return nil, errMAC
+		}
+		out.Deltas = append(out.Deltas, vttif.Delta{Pair: vttif.Pair{Src: src, Dst: dst}, Tally: tallyIn(d)})
+	}
+	return out, nil
+}
+
+func tallyIn(d *controlv1.TrafficDelta) vttif.Tally {
+	return vttif.Tally{
+		OfferedBytes: d.GetOfferedBytes(), OfferedFrames: d.GetOfferedFrames(), OfferedBare: d.GetOfferedBare(),
+		DeliveredBytes: d.GetDeliveredBytes(), DeliveredFrames: d.GetDeliveredFrames(),
+	}
+}
+
+func rulesIn(rules []*controlv1.Rule) ([]overlay.Rule, error) {
+	if len(rules) > maxEntries {
+		return nil, fmt.Errorf("cannot use %d rules in one message: at most %d are allowed", len(rules), maxEntries)
+	}
+	var out []overlay.Rule
+	for _, r := range rules {
+		rule, err := ruleIn(r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rule)
+	}
+	return out, nil
+}
+
+func ruleIn(r *controlv1.Rule) (rule overlay.Rule, err error) {
+	rule.ID = r.GetId()
+	if rule.Arrival, err = overlay.ParseSide(r.GetArrival()); err != nil {
+		return rule, err
+	}
+	if rule.Src, err = overlay.ParseMatch(r.GetSrc()); err != nil {
+		return rule, err
+	}
+	if rule.Dst, err = overlay.ParseMatch(r.GetDst()); err != nil {
+		return rule, err
+	}
+	if rule.Out, err = overlay.ParseSide(r.GetOut()); err != nil {
+		return rule, err
+	}
+	rule.Origin, err = overlay.ParseOrigin(r.GetOrigin())
+	return rule, err
+}
+
+var errMAC = fmt.Errorf("cannot use a MAC that is not %d bytes", len(ether.MAC{}))
+
+func nameIn(s string) (overlay.Name, error) { return overlay.Name(s), overlay.ValidName(s) }
+
+func namesIn(list []string) ([]overlay.Name, error) {
+	var out []overlay.Name
+	for _, s := range list {
+		name, err := nameIn(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, name)
+	}
+	return out, nil
+}
+
+func addrsIn(list []string) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, s := range list {
+		a, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use address %q: want ip:port", s)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func ipsIn(list [][]byte) []netip.Addr {
+	var out []netip.Addr
+	for _, b := range list {
+		if ip, ok := netip.AddrFromSlice(b); ok {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
+func micros(us int64) time.Duration { return time.Duration(us) * time.Microsecond }

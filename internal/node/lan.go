@@ -1,0 +1,233 @@
+package node
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// listen is how long a new LAN port only listens for loop probes before it
+// forwards: an older port on the same LAN probes every second.
+const listen = 1200 * time.Millisecond
+
+// lanGuard keeps loops through somebody's LAN out (DESIGN part 4).
+type lanGuard struct {
+	blocked atomic.Bool            // written by the loop, read by workers
+	why     atomic.Pointer[string] // set while blocked
+	echoes  *echoes
+}
+
+// echoes remember the group frames we gave to any LAN: two of a node's ports
+// may stand on the same one.
+type echoes struct {
+	seed maphash.Seed
+	sent *control.Reflections
+}
+
+func newEchoes() *echoes { return &echoes{seed: maphash.MakeSeed(), sent: control.NewReflections(0)} }
+
+// hash identifies a group frame by what does not change on the way through a
+// LAN: a wire pads short frames, and a port finishes the checksum of the
+// transport header, so only the first bytes count.
+func (e *echoes) hash(f ether.Frame) uint64 {
+	end := min(len(f), f.L3()+20)
+	if f.EtherType() == typeARP {
+		end = min(len(f), f.L3()+28)
+	}
+	var length [8]byte
+	binary.BigEndian.PutUint64(length[:], uint64(max(len(f), 60)))
+	return maphash.Bytes(e.seed, f[:end]) ^ maphash.Bytes(e.seed, length[:])
+}
+
+// heardProbe is a loop probe that a worker found among the frames of a LAN.
+type heardProbe struct {
+	at      *localPort
+	payload []byte
+}
+
+// fromLAN judges a frame that came from a LAN port: drop says why it ends here.
+func (n *Node) fromLAN(at *localPort, p *ether.Packet) (Drop, bool) {
+	if p.Frame.EtherType() == control.ProbeEtherType {
+		select {
+		case n.probed <- heardProbe{at, append([]byte(nil), p.Frame[p.Frame.L3():]...)}:
+		default: // a flood of probes: the next second brings another true one
+		}
+		return DropOwnProbe, true
+	}
+	if at.guard.blocked.Load() {
+		return DropBlocked, true
+	}
+	if p.Frame.Dst().IsGroup() {
+		e := at.guard.echoes
+		if e.sent.Seen(time.Now(), e.hash(p.Frame)) {
+			return DropReflection, true
+		}
+	}
+	return 0, false
+}
+
+// toLAN remembers the group frames that go out to the LAN.
+func (n *Node) toLAN(at *localPort, pkts []ether.Packet) {
+	for i := range pkts {
+		if !pkts[i].Frame.Dst().IsGroup() {
+			continue
+		}
+		e := at.guard.echoes
+		e.sent.Sent(time.Now(), e.hash(pkts[i].Frame))
+	}
+}
+
+func (at *localPort) blockedText() string {
+	if why := at.guard.why.Load(); why != nil {
+		return "port " + at.name + " is blocked: " + *why
+	}
+	return "port " + at.name + " is blocked"
+}
+
+// lanWatch finds loops through LANs with signed probes. The loop owns it.
+type lanWatch struct {
+	s     *state
+	guard *control.LoopGuard
+	key   []byte    // of the overlay; no probe is believed without
+	open  time.Time // when listening ends; zero before the key is known
+}
+
+func newLANWatch(s *state) *lanWatch {
+	self := control.Probe{Overlay: s.n.cfg.Identity.Overlay, Node: s.n.name}
+	w := &lanWatch{s: s, guard: control.NewLoopGuard(self)}
+	for _, at := range s.n.ports {
+		if at.lan {
+			s.block(at, "listening whether the LAN loops back to this overlay")
+		}
+	}
+	return w
+}
+
+// keyed starts probing with the overlay's key.
+func (w *lanWatch) keyed(key []byte) {
+	if len(key) == 0 || hmac.Equal(key, w.key) {
+		return
+	}
+	first := w.key == nil
+	w.key = key
+	if !first {
+		return
+	}
+	now := time.Now()
+	w.open = now.Add(listen)
+	for i, at := range w.s.n.ports {
+		if at.lan {
+			w.step(now, control.PortOpened{Port: at.name, Started: uint64(now.UnixMicro()) + uint64(i)})
+		}
+	}
+}
+
+func (w *lanWatch) tick(now time.Time) {
+	if w.key == nil {
+		return
+	}
+	if !w.open.IsZero() && now.After(w.open) {
+		w.open = time.Time{}
+		for _, at := range w.s.n.ports {
+			if at.lan && !w.isBlocked(at.name) {
+				w.s.unblock(at)
+			}
+		}
+	}
+	if next := w.guard.NextTime(); !next.IsZero() && !now.Before(next) {
+		w.step(now, control.Tick{})
+	}
+}
+
+func (w *lanWatch) isBlocked(name string) bool {
+	for _, blocked := range w.guard.Blocked() {
+		if blocked == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *lanWatch) heard(h heardProbe) {
+	if w.key == nil {
+		return
+	}
+	probe, err := control.DecodeProbe(h.payload, w.sign)
+	if err != nil {
+		return // a stranger's, or a forged one: counted as a loop probe, believed never
+	}
+	w.step(time.Now(), control.ProbeHeard{Port: h.at.name, Probe: probe})
+}
+
+func (w *lanWatch) sign(b []byte) []byte {
+	mac := hmac.New(sha256.New, w.key)
+	mac.Write(b)
+	return mac.Sum(nil)
+}
+
+func (w *lanWatch) step(now time.Time, ev control.LoopEvent) {
+	for _, effect := range w.guard.Step(now, ev) {
+		switch e := effect.(type) {
+		case control.SendProbe:
+			w.send(e)
+		case control.Block:
+			w.s.block(w.s.port(e.Port), e.Why)
+		case control.Unblock:
+			if w.open.IsZero() {
+				w.s.unblock(w.s.port(e.Port))
+			}
+		}
+	}
+}
+
+func (w *lanWatch) send(e control.SendProbe) {
+	payload, err := e.Probe.Encode(w.sign)
+	if err != nil {
+		w.s.n.cfg.Log.Error("cannot probe for loops", "error", err)
+		return
+	}
+	at := w.s.port(e.Port)
+	frame := make(ether.Frame, 14, max(60, 14+len(payload)))
+	to, from := control.ProbeDestination(), at.port.Info().MAC
+	copy(frame[0:], to[:])
+	copy(frame[6:], from[:])
+	binary.BigEndian.PutUint16(frame[12:], control.ProbeEtherType)
+	frame = append(frame, payload...)
+	for len(frame) < 60 { // the shortest Ethernet frame without its checksum
+		frame = append(frame, 0)
+	}
+	at.port.Write(0, []ether.Packet{{Frame: frame}})
+}
+
+func (s *state) port(name string) *localPort {
+	for _, at := range s.n.ports {
+		if at.name == name {
+			return at
+		}
+	}
+	return nil
+}
+
+func (s *state) block(at *localPort, why string) {
+	at.guard.why.Store(&why)
+	if at.guard.blocked.Swap(true) {
+		return
+	}
+	s.refloods()
+	s.n.event(Event{Kind: "port.blocked", Text: at.blockedText(), Fields: map[string]string{"port": at.name}})
+}
+
+func (s *state) unblock(at *localPort) {
+	if !at.guard.blocked.Swap(false) {
+		return
+	}
+	at.guard.why.Store(nil)
+	s.refloods()
+	s.n.event(Event{Kind: "port.open", Text: "port " + at.name + " forwards", Fields: map[string]string{"port": at.name}})
+}

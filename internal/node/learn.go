@@ -1,0 +1,243 @@
+package node
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+const (
+	// ageing is how long a silent MAC stays known at its port (DESIGN part 4, as in IEEE 802.1Q §8.8.3).
+	ageing = 300 * time.Second
+	// maxResidents bounds the MACs a node learns at its ports: a whole campus
+	// behind a LAN port fits, a flood of made-up sources does not grow further.
+	maxResidents = 65536
+	// maxIPs is how many addresses of one MAC are remembered.
+	maxIPs = 8
+)
+
+// sighting is a sender that a worker saw at a port, with its neighbour talk if
+// the frame was of that kind.
+type sighting struct {
+	mac        ether.MAC
+	at         *localPort
+	ip         netip.Addr
+	gratuitous bool
+}
+
+// resident is a MAC that lives behind one of our ports.
+type resident struct {
+	at    *localPort
+	seen  time.Time
+	ips   []netip.Addr
+	moved bool // it said itself that it came here
+}
+
+func (r *resident) sighting(mac ether.MAC) control.Sighting {
+	return control.Sighting{MAC: mac, Port: r.at.name, IPs: r.ips, Gratuitous: r.moved}
+}
+
+// sight tells the loop of a sender. It never waits: false means that the loop
+// is swamped and the sender's next frame must try again.
+func (n *Node) sight(at *localPort, f ether.Frame, speaks bool) bool {
+	one := sighting{mac: f.Src(), at: at}
+	if speaks {
+		if talk, ok := parseNeighbour(f); ok {
+			one.gratuitous = talk.gratuitous
+			if talk.sender.IsValid() && !talk.sender.IsUnspecified() {
+				one.ip = talk.sender
+			}
+		}
+	}
+	select {
+	case n.seen <- one:
+		return true
+	default:
+		return false
+	}
+}
+
+// learn takes a sighting into the table and the next announcement.
+func (s *state) learn(now time.Time, one sighting) {
+	r, known := s.local[one.mac]
+	if !known {
+		if len(s.local) >= maxResidents {
+			s.warning["residents"] = "more than 65536 MACs behind the ports: further ones are not learned"
+			return
+		}
+		r = &resident{at: one.at}
+		s.local[one.mac] = r
+	}
+	r.at, r.seen, r.moved = one.at, now, one.gratuitous
+	if one.ip.IsValid() && !slices.Contains(r.ips, one.ip) {
+		r.ips = append(r.ips, one.ip)
+		if len(r.ips) > maxIPs {
+			r.ips = r.ips[1:]
+		}
+	}
+	s.announce[one.mac] = r.sighting(one.mac)
+	// The directory may say that it lives elsewhere: until the Proxy has judged
+	// the claim, frames for it still go there.
+	if place, ok := s.places[one.mac]; !ok || place.Node == s.n.name {
+		s.learnAt(one.mac, one.at)
+	}
+}
+
+// learnAt sends frames for mac to a local port.
+func (s *state) learnAt(mac ether.MAC, at *localPort) {
+	s.learned(overlay.Rule{
+		ID: learnedID(mac), Dst: overlay.Match{Kind: overlay.Exact, MAC: mac}, Src: overlay.Match{Kind: overlay.Any},
+		Out: overlay.AtPort(at.name), Origin: overlay.OriginLearned,
+	})
+}
+
+// learnBehind sends frames for mac over the star link to where it lives.
+func (s *state) learnBehind(mac ether.MAC, peer overlay.Name) {
+	s.learned(overlay.Rule{
+		ID: learnedID(mac), Dst: overlay.Match{Kind: overlay.Exact, MAC: mac}, Src: overlay.Match{Kind: overlay.Any},
+		Out: overlay.AtLink(peer), Origin: overlay.OriginLearned,
+	})
+}
+
+// learned replaces the one learned rule of a MAC.
+func (s *state) learned(r overlay.Rule) {
+	if old, ok := s.learnedRules[r.ID]; ok {
+		if old == r {
+			return
+		}
+		s.change(nil, []uint64{r.ID})
+	}
+	if err := s.change([]overlay.Rule{r}, nil); err != nil {
+		s.n.cfg.Log.Error("cannot learn", "rule", r.String(), "error", err)
+		return
+	}
+	s.learnedRules[r.ID] = r
+}
+
+func (s *state) unlearn(mac ether.MAC) {
+	id := learnedID(mac)
+	if _, ok := s.learnedRules[id]; ok {
+		s.change(nil, []uint64{id})
+		delete(s.learnedRules, id)
+	}
+}
+
+// learnedID is the id of a MAC's learned rule: above all ids of the Proxy.
+func learnedID(mac ether.MAC) uint64 {
+	var b [8]byte
+	copy(b[2:], mac[:])
+	return learnedBit | binary.BigEndian.Uint64(b[:])
+}
+
+// age forgets residents that have been silent too long.
+func (s *state) age(now time.Time) {
+	if now.Before(s.ageAt) {
+		return
+	}
+	s.ageAt = now.Add(time.Second)
+	for mac, r := range s.local {
+		if now.Sub(r.seen) <= ageing {
+			continue
+		}
+		s.announce[mac] = control.Sighting{MAC: mac, Port: r.at.name, Gone: true}
+		delete(s.local, mac)
+		if place, ok := s.places[mac]; !ok || place.Node == s.n.name {
+			s.unlearn(mac)
+		}
+	}
+}
+
+// flushAnnouncements tells the Proxy what was seen since the last time.
+func (s *state) flushAnnouncements() {
+	if len(s.announce) == 0 || !s.n.isProxy() && s.n.starLink() == nil {
+		return
+	}
+	s.announced++
+	message := control.Announce{Boot: s.n.cfg.Boot, Seq: s.announced}
+	for _, one := range s.announce {
+		message.Seen = append(message.Seen, one)
+	}
+	clear(s.announce)
+	slices.SortFunc(message.Seen, func(a, b control.Sighting) int { return a.MAC.Compare(b.MAC) })
+	s.n.tell(message)
+}
+
+// directoryChanged takes in where MACs live. A MAC that has moved retires every
+// adapted rule that names it: its old place gets no more of its frames.
+func (s *state) directoryChanged(m control.Directory) {
+	s.directory = m.Version
+	gone := m.Gone
+	if m.Full {
+		listed := map[ether.MAC]bool{}
+		for _, p := range m.Places {
+			listed[p.MAC] = true
+		}
+		for mac := range s.places {
+			if !listed[mac] {
+				gone = append(gone, mac)
+			}
+		}
+	}
+	for _, mac := range gone {
+		delete(s.places, mac)
+		if r, ok := s.local[mac]; ok {
+			s.learnAt(mac, r.at)
+		} else {
+			s.unlearn(mac)
+		}
+	}
+	for _, p := range m.Places {
+		s.placed(p)
+	}
+	s.savePlaces()
+}
+
+func (s *state) placed(p control.Place) {
+	old, known := s.places[p.MAC]
+	s.places[p.MAC] = p
+	if known && old.Mobility != p.Mobility {
+		s.retire(p.MAC)
+	}
+	switch {
+	case p.Node != s.n.name && s.n.isProxy():
+		s.dropResident(p.MAC)
+		s.learnBehind(p.MAC, p.Node)
+	case p.Node != s.n.name:
+		s.dropResident(p.MAC)
+		s.learnBehind(p.MAC, s.proxy)
+	default:
+		for _, at := range s.n.ports {
+			if at.name == p.Port {
+				s.learnAt(p.MAC, at)
+			}
+		}
+	}
+}
+
+// dropResident forgets a MAC that lives elsewhere now; if it speaks here again,
+// that is a new claim.
+func (s *state) dropResident(mac ether.MAC) {
+	if _, ok := s.local[mac]; ok {
+		delete(s.local, mac)
+		s.learnEpoch++
+		s.dirty = true
+	}
+}
+
+// retire removes every adapted rule that names mac.
+func (s *state) retire(mac ether.MAC) {
+	var ids []uint64
+	for id, r := range s.rules {
+		if r.Origin == overlay.OriginAdapted && (r.Src.MAC == mac || r.Dst.MAC == mac) {
+			ids = append(ids, id)
+		}
+	}
+	if err := s.remove(ids); err != nil {
+		s.n.cfg.Log.Error("cannot retire rules of a MAC that moved", "mac", mac.String(), "error", err)
+	}
+}

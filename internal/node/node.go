@@ -1,0 +1,171 @@
+package node
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/forward"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/port"
+)
+
+const (
+	// loopLane is the lane of frames that the node itself makes; the loop owns it.
+	loopLane = 0
+	// sightings is how many new senders may wait to be learned; what does not
+	// fit is seen again with the sender's next frame.
+	sightings = 1024
+)
+
+// Node is one daemon. New touches nothing; Run does.
+type Node struct {
+	cfg      Config
+	name     overlay.Name
+	endpoint *link.Endpoint
+	ready    chan struct{}
+	started  time.Time
+
+	// Constant after New; each worker belongs to the goroutine that reads its
+	// queue or socket, worker 0 to the loop.
+	workers []*worker
+	ports   []*localPort
+
+	snapshot atomic.Pointer[snapshot] // written by the loop, read by workers
+
+	work   chan func(*state) // to the loop
+	seen   chan sighting     // from workers to the loop, dropping when full
+	asked  chan question     // likewise
+	probed chan heardProbe   // likewise
+
+	calls  calls // answers we wait for
+	events *Events
+
+	keepers sync.WaitGroup // keepers and readers; Run waits for them
+	ctx     context.Context
+}
+
+// localPort is a port with what forwarding needs to know of it.
+type localPort struct {
+	port  port.Port
+	name  string
+	index int
+	side  forward.Side
+	lan   bool
+	guard *lanGuard // nil unless lan
+}
+
+// New prepares a node; Run starts it.
+func New(cfg Config) (*Node, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, name: overlay.Name(cfg.Identity.Name), ready: make(chan struct{}),
+		work: make(chan func(*state)), seen: make(chan sighting, sightings), asked: make(chan question, 64), probed: make(chan heardProbe, 16), events: NewEvents(),
+	}
+	lane, lan := loopLane+1, newEchoes()
+	for i, p := range cfg.Ports {
+		at := &localPort{port: p, name: p.Name(), index: i, side: forward.PortSide(i), lan: p.Info().LAN}
+		if at.lan {
+			at.guard = &lanGuard{echoes: lan}
+		}
+		n.ports = append(n.ports, at)
+		lane += p.Queues()
+	}
+	var err error
+	n.endpoint, err = link.New(link.Config{
+		Identity: cfg.Identity, Net: cfg.Net, Listen: cfg.Listen, Sockets: cfg.Sockets,
+		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range lane + cfg.Sockets {
+		n.workers = append(n.workers, newWorker(n, i))
+	}
+	return n, nil
+}
+
+// Ready is closed when the node listens and forwards.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Name is the name the node was enrolled under.
+func (n *Node) Name() overlay.Name { return n.name }
+
+// Endpoint is the node's end of all its links.
+func (n *Node) Endpoint() *link.Endpoint { return n.endpoint }
+
+// Run forwards until ctx ends, then closes links and ports.
+func (n *Node) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	n.ctx = ctx
+	n.started = time.Now()
+	s := newState(n)
+	s.publish()
+	group.Go(func() error { return n.endpoint.Run(ctx) })
+	group.Go(func() error { return n.loop(ctx, s) })
+	lane := loopLane + 1
+	for _, at := range n.ports {
+		for q := range at.port.Queues() {
+			w := n.workers[lane]
+			group.Go(func() error { return n.readPort(ctx, w, at, q) })
+			lane++
+		}
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		for _, at := range n.ports {
+			at.port.Close()
+		}
+		return nil
+	})
+	err := group.Wait()
+	n.keepers.Wait()
+	return err
+}
+
+// do runs fn on the loop and waits for it; false when the node has ended.
+func (n *Node) do(fn func(*state)) bool {
+	done := make(chan struct{})
+	select {
+	case n.work <- func(s *state) { defer close(done); fn(s) }:
+		<-done
+		return true
+	case <-n.ctx.Done():
+		return false
+	}
+}
+
+// receive carries a batch from a link; it runs in the link's receive worker.
+func (n *Node) receive(lane int, l *link.Link, pkts []ether.Packet) {
+	at, ok := l.Owner().(*slot)
+	if !ok {
+		return
+	}
+	n.workers[lane].run(at.side, pkts)
+}
+
+func (n *Node) join() func(conn net.Conn) {
+	if n.cfg.Hub == nil {
+		return nil
+	}
+	return n.cfg.Hub.Join
+}
+
+// heard passes a message of the node itself, or of a host, to the Proxy.
+func (n *Node) heard(peer overlay.Name, message any) {
+	if n.cfg.Hub != nil {
+		n.cfg.Hub.Heard(peer, message)
+	}
+}
+
+// proxy is the name of the Proxy as the node knows it: itself, or the far end
+// of the star link.
+func (n *Node) isProxy() bool { return n.cfg.Hub != nil }

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/forward"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+// unclaimed is how long a fast path that a peer opened stays without anyone
+// having asked for it: the peer's stage may come before ours.
+const unclaimed = 10 * time.Second
+
+// slot is the place of one neighbour in the forwarding table. Sessions come and
+// go in it (a fresh handshake, another carrier) while its side stays.
+type slot struct {
+	peer overlay.Name
+	side forward.Side
+	kind link.Kind
+
+	current atomic.Pointer[link.Link] // the session frames are sent on; nil when down. Written by the loop.
+
+	// The loop owns all below.
+	live    []*session
+	wanted  bool // the star, a stage or the cache asks for it
+	origin  overlay.Origin
+	spec    control.LinkSpec
+	keeper  *keeper
+	born    time.Time
+	since   time.Time // of the present state, up or down
+	lastErr string
+	waiting []func(error) // told once, when the slot is up and proven, or has failed
+}
+
+// session is one link in a slot.
+type session struct {
+	l     *link.Link
+	ready bool // its far end delivers what we send on it
+	at    time.Time
+}
+
+// slot finds or makes the place of a neighbour.
+func (s *state) slot(peer overlay.Name) *slot {
+	if one, ok := s.byPeer[peer]; ok {
+		return one
+	}
+	one := &slot{peer: peer, side: forward.LinkSide(len(s.slots)), kind: link.Fast, born: time.Now(), since: time.Now()}
+	if s.n.isProxy() || peer == s.proxy {
+		one.kind = link.Star
+	}
+	s.slots = append(s.slots, one)
+	s.byPeer[peer] = one
+	s.table, s.dirty = s.table.WithDown(one.side, true), true
+	return one
+}
+
+// attach takes a new session into a slot. It carries frames to us from now on;
+// frames go out on it once its far end is ready for them.
+func (s *state) attach(one *slot, l *link.Link, ready bool) {
+	one.live = append(one.live, &session{l: l, ready: ready, at: time.Now()})
+	l.Start(one)
+	s.choose(one)
+}
+
+// readied says that the far end of l delivers from now on.
+func (s *state) readied(one *slot, l *link.Link) {
+	for _, in := range one.live {
+		if in.l == l && !in.ready {
+			in.ready, in.at = true, time.Now()
+		}
+	}
+	s.choose(one)
+}
+
+// detach forgets a session that has ended.
+func (s *state) detach(one *slot, l *link.Link) {
+	one.live = slices.DeleteFunc(one.live, func(in *session) bool { return in.l == l })
+	s.ended.add(l.Stats())
+	if err := l.Err(); err != nil {
+		one.lastErr = err.Error()
+	}
+	s.choose(one)
+	if one.keeper != nil {
+		one.keeper.poke()
+	}
+}
+
+// choose makes the best ready session the current one: both ends prefer the one
+// dialled by the lower name (control.Stays), and of these the newest, so that they agree.
+func (s *state) choose(one *slot) {
+	var best *session
+	for _, in := range one.live {
+		if in.ready && (best == nil || s.better(one, in, best)) {
+			best = in
+		}
+	}
+	was := one.current.Load()
+	var now *link.Link
+	if best != nil {
+		now = best.l
+	}
+	if was == now {
+		return
+	}
+	one.current.Store(now)
+	if (was == nil) == (now == nil) {
+		return // a swap: the side stays up, nothing to publish
+	}
+	one.since = time.Now()
+	s.table, s.dirty = s.table.WithDown(one.side, now == nil), true
+	if one.kind == link.Star {
+		s.refloods()
+		if one == s.star {
+			s.starUp = now != nil
+		}
+	}
+	s.n.event(slotEvent(one, now))
+	s.publish()
+}
+
+func (s *state) better(one *slot, a, b *session) bool {
+	mine, theirs := s.byLower(one, a.l), s.byLower(one, b.l)
+	if mine != theirs {
+		return mine
+	}
+	return a.at.After(b.at)
+}
+
+// byLower tells whether the lower of the two names dialled l.
+func (s *state) byLower(one *slot, l *link.Link) bool {
+	return l.Dialled() == (s.n.name < one.peer)
+}
+
+// want keeps a link to peer from now on.
+func (s *state) want(spec control.LinkSpec) *slot {
+	one := s.slot(spec.Peer)
+	one.wanted, one.spec, one.origin = true, spec, spec.Origin
+	if one.keeper == nil && (spec.Dial || one == s.star) {
+		one.keeper = startKeeper(s.n, one, spec)
+	} else if one.keeper != nil {
+		one.keeper.retarget(spec)
+	}
+	return one
+}
+
+// unwant lets the link to peer go. The star cannot be let go.
+func (s *state) unwant(peer overlay.Name) {
+	one, ok := s.byPeer[peer]
+	if !ok || one.kind == link.Star {
+		return
+	}
+	one.wanted = false
+	if one.keeper != nil {
+		one.keeper.stop()
+		one.keeper = nil
+	}
+	for _, in := range one.live {
+		in.l.Close("no longer wanted")
+	}
+	s.saveLinks()
+}
+
+// expireSlots closes fast paths that nobody asked for in time.
+func (s *state) expireSlots(now time.Time) {
+	for _, one := range s.slots {
+		if one.kind == link.Fast && !one.wanted && len(one.live) > 0 && now.Sub(one.live[0].at) > unclaimed {
+			for _, in := range one.live {
+				in.l.Close("not asked for by the Proxy")
+			}
+		}
+	}
+}

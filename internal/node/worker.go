@@ -1,0 +1,183 @@
+package node
+
+import (
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/forward"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
+)
+
+const (
+	// flowCacheSize is the number of flows a worker remembers verdicts for: a
+	// few times the conversations of a busy host, and 64 KiB of memory.
+	flowCacheSize = 4096
+	// talkers is how many (source, destination) pairs a worker counts apart.
+	talkers = 4096
+)
+
+// worker carries frames from where they arrive to where they go, a batch at a
+// time, in the goroutine that read them. Nothing of it is shared but counts
+// and tally, which others may read.
+type worker struct {
+	lane  int
+	node  *Node
+	seen  *snapshot // the snapshot that ports and links below are sized for
+	cache *forward.Cache
+	known knownSources
+
+	ports   [][]ether.Packet // waiting for a port, by index of its side
+	links   [][]ether.Packet // waiting for a link, by index of its side
+	touched []forward.Side   // the sides that have something waiting
+
+	tally  *vttif.Counter
+	counts counts
+}
+
+func newWorker(n *Node, lane int) *worker {
+	return &worker{lane: lane, node: n, cache: forward.NewCache(flowCacheSize), tally: vttif.NewCounter(talkers)}
+}
+
+// run forwards one batch that arrived at a side. The packets are not used
+// after it returns.
+func (w *worker) run(arrival forward.Side, pkts []ether.Packet) {
+	s := w.node.snapshot.Load()
+	if s != w.seen {
+		w.adopt(s)
+	}
+	for i := range pkts {
+		w.one(s, arrival, &pkts[i])
+	}
+	w.flush(s)
+}
+
+func (w *worker) adopt(s *snapshot) {
+	if w.seen == nil || w.seen.learn != s.learn {
+		w.known = knownSources{}
+	}
+	for len(w.ports) < len(s.ports) {
+		w.ports = append(w.ports, nil)
+	}
+	for len(w.links) < len(s.slots) {
+		w.links = append(w.links, nil)
+	}
+	w.seen = s
+}
+
+func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
+	frames := uint64(p.Frames())
+	if arrival.IsLink() {
+		w.counts.linkIn.add(frames)
+	} else {
+		w.counts.edgeIn.add(frames)
+		w.counts.edgeInBytes.add(uint64(p.WireBytes()))
+	}
+	if !p.Frame.Valid() {
+		w.counts.drops[DropRunt].add(frames)
+		return
+	}
+	if !arrival.IsLink() && !w.admit(s, s.ports[arrival.Index()], p, frames) {
+		return
+	}
+	src, dst := p.Frame.Src(), p.Frame.Dst()
+	v := w.cache.Decide(s.table, arrival, src, dst)
+	switch v.Action {
+	case forward.Forward:
+		w.put(v.Out, p)
+	case forward.FloodTree:
+		w.flood(v.Outs, p, frames)
+	default:
+		w.counts.reasons[v.Reason].add(frames)
+	}
+}
+
+// admit judges a frame from a local port before it is forwarded: it counts the
+// application's traffic, learns the sender, and keeps loops through the LAN out.
+func (w *worker) admit(s *snapshot, at *localPort, p *ether.Packet, frames uint64) bool {
+	src, dst := p.Frame.Src(), p.Frame.Dst()
+	if at.lan {
+		if drop, ok := w.node.fromLAN(at, p); ok {
+			w.counts.drops[drop].add(frames)
+			return false
+		}
+	}
+	w.tally.Offered(src, dst, uint64(p.WireBytes()), frames, p.Frame.Bare())
+	if src.IsGroup() {
+		return true // no station sends from a group address; nothing to learn
+	}
+	if speaks := neighbourly(p.Frame); speaks || !w.known.has(src, at.index) {
+		if w.node.sight(at, p.Frame, speaks) {
+			w.known.add(src, at.index)
+		}
+	}
+	if s.answer && dst.IsGroup() && neighbourly(p.Frame) {
+		w.node.ask(at, p.Frame)
+	}
+	return true
+}
+
+func (w *worker) flood(outs []forward.Side, p *ether.Packet, frames uint64) {
+	if len(outs) == 0 {
+		w.counts.drops[DropNoPorts].add(frames)
+		return
+	}
+	w.counts.copies.add(frames * uint64(len(outs)-1))
+	for _, out := range outs { // ports and links leave the bytes as they were
+		w.put(out, p)
+	}
+}
+
+func (w *worker) put(out forward.Side, p *ether.Packet) {
+	queues := w.ports
+	if out.IsLink() {
+		queues = w.links
+	}
+	i := out.Index()
+	if len(queues[i]) == 0 {
+		w.touched = append(w.touched, out)
+	}
+	queues[i] = append(queues[i], *p)
+}
+
+func (w *worker) flush(s *snapshot) {
+	for _, out := range w.touched {
+		if out.IsLink() {
+			w.sendLink(s.slots[out.Index()], w.links[out.Index()])
+			w.links[out.Index()] = w.links[out.Index()][:0]
+		} else {
+			w.writePort(s.ports[out.Index()], w.ports[out.Index()])
+			w.ports[out.Index()] = w.ports[out.Index()][:0]
+		}
+	}
+	w.touched = w.touched[:0]
+}
+
+func (w *worker) sendLink(to *slot, pkts []ether.Packet) {
+	var frames uint64
+	for i := range pkts {
+		frames += uint64(pkts[i].Frames())
+	}
+	l := to.current.Load()
+	if l == nil {
+		w.counts.drops[DropLinkDown].add(frames)
+		return
+	}
+	w.counts.linkOut.add(frames)
+	l.Send(w.lane, pkts)
+}
+
+func (w *worker) writePort(to *localPort, pkts []ether.Packet) {
+	if to.lan {
+		w.node.toLAN(to, pkts)
+	}
+	written, _ := to.port.Write(w.lane%to.port.Queues(), pkts)
+	for i := range pkts {
+		p := &pkts[i]
+		frames := uint64(p.Frames())
+		if i >= written {
+			w.counts.drops[DropPortFull].add(frames)
+			continue
+		}
+		w.counts.edgeOut.add(frames)
+		w.counts.edgeOutBytes.add(uint64(p.WireBytes()))
+		w.tally.Delivered(p.Frame.Src(), p.Frame.Dst(), uint64(p.WireBytes()), frames)
+	}
+}

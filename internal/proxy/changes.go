@@ -1,0 +1,268 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/adapt"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+// request is a change of the overlay that somebody asked for.
+type request struct {
+	what     string
+	edit     func(*overlay.Overlay) error // makes the target out of a clone of the record; nil changes nothing
+	from     *overlay.Overlay             // what the nodes hold, when that is not the record
+	proposal *adapt.Proposal              // of adaptation, for the history
+	timing   bool                         // an empty change that measures the configuration time
+	done     func(control.Result, error)  // told once, at the commit or when it failed; may be nil
+
+	target  *overlay.Overlay
+	started time.Time
+	told    bool
+}
+
+func (r *request) tell(result control.Result, err error) {
+	if r.done != nil && !r.told {
+		r.told = true
+		r.done(result, err)
+	}
+}
+
+// changes runs changes one after the other. A change counts as made from its
+// commit; what is left of it, waiting for stragglers and deleting, goes on
+// beside the next one. The hub owns it.
+type changes struct {
+	h        *hub
+	waiting  []*request
+	current  *running
+	retiring []*running // committed, deleting what is old
+	lastID   uint64
+}
+
+type running struct {
+	machine *control.Change
+	request *request
+}
+
+func newChanges(h *hub) changes { return changes{h: h, lastID: h.p.cfg.Node.Boot} }
+
+// idle tells whether a new change could start at once.
+func (c *changes) idle() bool { return c.current == nil && len(c.waiting) == 0 }
+
+func (c *changes) submit(now time.Time, r *request) {
+	c.waiting = append(c.waiting, r)
+	c.next(now)
+}
+
+// next starts the first request that waits, if none runs.
+func (c *changes) next(now time.Time) {
+	for c.current == nil && len(c.waiting) > 0 && !c.unsettled() {
+		r := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		if err := c.start(now, r); err != nil {
+			r.tell(control.Result{}, err)
+		}
+	}
+}
+
+// unsettled tells whether a committed change still has old source rules in place.
+func (c *changes) unsettled() bool {
+	return slices.ContainsFunc(c.retiring, func(r *running) bool { return !r.machine.Draining() })
+}
+
+func (c *changes) start(now time.Time, r *request) error {
+	h := c.h
+	from := r.from
+	if from == nil {
+		from = h.record
+	}
+	r.target = h.record.Clone()
+	if r.edit != nil {
+		if err := r.edit(r.target); err != nil {
+			return err
+		}
+		h.number(r.target)
+	}
+	if errs := r.target.Validate(); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	stages, err := overlay.Plan(from, r.target)
+	if err != nil {
+		return err
+	}
+	r.target.Generation = h.record.Generation + 1
+	c.lastID = max(c.lastID+1, uint64(now.UnixMicro()))
+	cfg := control.ChangeConfig{
+		ID: c.lastID, Stages: stages, Candidates: h.candidates(), Generation: r.target.Generation,
+		Wait: control.WaitFor(h.largestRTT()),
+	}
+	if r.timing {
+		for name, at := range h.hosts {
+			if at.session != nil {
+				cfg.Nodes = append(cfg.Nodes, name)
+			}
+		}
+	}
+	r.started = now
+	c.current = &running{machine: control.NewChange(cfg), request: r}
+	c.step(now, c.current, control.Start{})
+	for _, name := range c.current.nodes() {
+		if at, ok := h.hosts[name]; name != h.record.Proxy && (!ok || at.session == nil) {
+			c.step(now, c.current, control.NodeLost{Node: name})
+		}
+	}
+	return nil
+}
+
+func (r *running) nodes() []overlay.Name {
+	if r == nil {
+		return nil
+	}
+	return r.machine.Nodes()
+}
+
+func (c *changes) each(fn func(*running)) {
+	for _, r := range append(slices.Clone(c.retiring), c.current) {
+		if r != nil {
+			fn(r)
+		}
+	}
+}
+
+func (c *changes) replied(now time.Time, from overlay.Name, reply control.StageReply) {
+	c.each(func(r *running) {
+		if r.machine.ID() == reply.Change {
+			c.step(now, r, control.Reply{Node: from, StageReply: reply})
+		}
+	})
+	c.next(now)
+}
+
+func (c *changes) nodeLost(now time.Time, name overlay.Name) {
+	c.each(func(r *running) { c.step(now, r, control.NodeLost{Node: name}) })
+	c.next(now)
+}
+
+func (c *changes) nodeBack(now time.Time, name overlay.Name) {
+	c.each(func(r *running) { c.step(now, r, control.NodeBack{Node: name}) })
+	c.next(now)
+}
+
+func (c *changes) tick(now time.Time) {
+	c.each(func(r *running) {
+		if next := r.machine.NextTime(); !next.IsZero() && !now.Before(next) {
+			c.step(now, r, control.Tick{})
+		}
+	})
+	c.next(now)
+}
+
+// stop tells everybody who waits that nothing will come of it.
+func (c *changes) stop() {
+	err := errors.New("cannot finish the change: the Proxy is stopping; apply it again when it is back")
+	c.each(func(r *running) { r.request.tell(control.Result{}, err) })
+	for _, r := range c.waiting {
+		r.tell(control.Result{}, err)
+	}
+}
+
+func (c *changes) step(now time.Time, r *running, ev control.ChangeEvent) {
+	for _, effect := range r.machine.Step(now, ev) {
+		switch e := effect.(type) {
+		case control.Send:
+			c.send(r, e)
+		case control.Committed:
+			c.committed(now, r, e)
+		case control.Done:
+			c.finished(now, r, e.Result)
+		}
+	}
+}
+
+// send passes a request on. A link that a later change wants again is not closed.
+func (c *changes) send(r *running, e control.Send) {
+	if r != c.current && e.Request.Stage == control.StageDelete {
+		e.Request.CloseLinks = slices.DeleteFunc(slices.Clone(e.Request.CloseLinks), func(peer overlay.Name) bool {
+			_, wanted := c.h.record.LinkBetween(e.Node, peer)
+			return wanted
+		})
+	}
+	c.h.tell(e.Node, e.Request)
+}
+
+func (c *changes) committed(now time.Time, r *running, e control.Committed) {
+	h := c.h
+	if c.current == r {
+		c.current = nil
+		c.retiring = append(c.retiring, r)
+	}
+	if !r.request.timing {
+		h.adopt(r.request.target)
+		h.p.event("change.committed", fmt.Sprintf("%s: done in %v", r.request.what, e.Took.Round(100*time.Microsecond)), map[string]string{
+			"took_us": fmt.Sprint(e.Took.Microseconds()), "change": fmt.Sprint(e.Change)})
+	}
+	h.remember(now, r.request, e)
+	r.request.tell(control.Result{Change: e.Change, OK: true, Reached: control.StageFlip, Commit: e.Took}, nil)
+}
+
+// adopt makes the target of a committed change the record. VMs and ports are
+// facts that may have changed meanwhile; they stay as they are known now.
+func (h *hub) adopt(target *overlay.Overlay) {
+	next := target.Clone()
+	next.VMs = h.record.VMs
+	for name, n := range h.record.Nodes {
+		if to, ok := next.Nodes[name]; ok {
+			to.Ports = n.Ports
+		} else {
+			next.Nodes[name] = n
+		}
+	}
+	h.record = next
+	h.save()
+}
+
+func (c *changes) finished(now time.Time, r *running, result control.Result) {
+	h := c.h
+	wasCurrent := c.current == r
+	if wasCurrent {
+		c.current = nil
+	}
+	c.retiring = slices.DeleteFunc(c.retiring, func(other *running) bool { return other == r })
+	h.bound.Add(result)
+	h.infer.Bound(h.bound.Value().Value)
+	h.saveBound()
+	h.recordStages(r.request, result)
+	if !result.OK && wasCurrent {
+		for _, pair := range result.FailedLinks() {
+			h.bar(now, pair)
+		}
+		r.request.tell(result, fmt.Errorf("cannot finish %s: %s", r.request.what, result.Error))
+		if !r.request.timing {
+			h.p.event("change.failed", fmt.Sprintf("%s: %s", r.request.what, result.Error), nil)
+		}
+	}
+}
+
+// number gives every new rule an id that was never used before: a late request
+// to delete an old rule must not hit a new one.
+func (h *hub) number(target *overlay.Overlay) {
+	for _, name := range target.Names() {
+		held := map[uint64]bool{}
+		if n, ok := h.record.Nodes[name]; ok {
+			for _, r := range n.Rules {
+				held[r.ID] = true
+			}
+		}
+		n := target.Nodes[name]
+		for i := range n.Rules {
+			if r := &n.Rules[i]; !held[r.ID] {
+				r.ID = h.nextID
+				h.nextID++
+			}
+		}
+	}
+}

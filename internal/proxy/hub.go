@@ -1,0 +1,169 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/adapt"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
+	"github.com/virtuoso-vnet/virtuoso/internal/node"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
+)
+
+const (
+	// tick is how often inference and changes look at the clock: half the
+	// interval of the hosts' reports.
+	tick = 50 * time.Millisecond
+	// timeEmpty is how often an empty change measures the configuration time (DESIGN part 6).
+	timeEmpty = 10 * time.Minute
+	// historyKept is how many changes are remembered for `vnet adapt`.
+	historyKept = 100
+)
+
+// hub owns the overlay: all fields belong to its goroutine.
+type hub struct {
+	p     *Proxy
+	node  *node.Node
+	ctx   context.Context
+	calls sync.WaitGroup // answers being worked on; run waits for them
+
+	record *overlay.Overlay // what every node should hold
+	hosts  map[overlay.Name]*host
+	places *control.Locator
+	listed uint64 // version of the directory
+	nextID uint64 // of rules, never used twice
+	key    []byte // of loop probes
+
+	infer    *vttif.Inferrer
+	topology vttif.Topology
+	policy   *adapt.Fastpath
+	settings adapt.Config
+	failures map[adapt.Ends]failure // links that could not be made
+	proposal *adapt.Proposal        // what advise mode would do, or auto does
+	proposed time.Time
+
+	bound   control.Bound
+	changes changes
+	history []pastChange
+	timedAt time.Time // last empty change
+
+	placesDue time.Time // when the directory is written to disk; zero when it is there
+}
+
+// host is one host as the hub knows it.
+type host struct {
+	name    overlay.Name
+	session *link.Link // newest; nil when away
+	hello   control.Hello
+	since   time.Time
+	remote  string
+}
+
+func newHub(p *Proxy) (*hub, error) {
+	h := &hub{
+		p: p, node: p.node, hosts: map[overlay.Name]*host{}, places: control.NewLocator(),
+		failures: map[adapt.Ends]failure{}, key: make([]byte, 32),
+		settings: adapt.Config{Mode: p.cfg.Mode, MaxLinks: p.cfg.MaxLinks},
+	}
+	config := p.cfg.VTTIF
+	config.LAN = h.onLAN
+	h.infer = vttif.NewInferrer(config)
+	h.policy = adapt.NewFastpath(h.settings)
+	if _, err := rand.Read(h.key); err != nil {
+		return nil, err
+	}
+	if err := h.restore(time.Now()); err != nil {
+		return nil, err
+	}
+	h.registerSelf()
+	h.changes = newChanges(h)
+	p.node.Told(h.welcome())
+	p.node.Told(control.Directory{Full: true, Places: h.places.Snapshot()})
+	if err := p.node.Restore(h.record.Nodes[h.record.Proxy].Rules); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *hub) run(ctx context.Context) error {
+	h.ctx = ctx
+	defer h.calls.Wait()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			h.changes.stop()
+			return nil
+		case <-h.p.mail.signal:
+			for _, fn := range h.p.mail.take() {
+				fn(h)
+			}
+		case now := <-ticker.C:
+			h.tick(now)
+		}
+	}
+}
+
+func (h *hub) tick(now time.Time) {
+	if now.After(h.places.NextTime()) {
+		h.spread(h.places.Tick(now))
+	}
+	h.flushPlaces(now)
+	h.changes.tick(now)
+	topology, changed := h.infer.Step(now)
+	h.topology = topology
+	if changed {
+		h.announceTopology()
+	}
+	if h.changes.idle() {
+		h.adapt(now)
+	}
+	if h.changes.idle() && len(h.hosts) > 0 && (h.timedAt.IsZero() || now.Sub(h.timedAt) > timeEmpty) {
+		h.timedAt = now
+		h.changes.submit(now, &request{what: "timing an empty change", timing: true})
+	}
+}
+
+// heard takes a message of a host, or of the node itself.
+func (h *hub) heard(now time.Time, peer overlay.Name, message any) {
+	switch m := message.(type) {
+	case control.Announce:
+		h.spread(h.places.Announce(now, peer, m))
+	case vttif.Report:
+		m.Node = string(peer)
+		for _, d := range m.Deltas {
+			if d.OfferedFrames > 0 {
+				h.places.Heard(now, peer, d.Src)
+			}
+		}
+		h.infer.Add(now, m)
+	case control.StageReply:
+		h.changes.replied(now, peer, m)
+	case control.Call:
+		h.call(peer, m)
+	}
+}
+
+// onLAN tells whether a MAC lives behind a LAN port.
+func (h *hub) onLAN(mac ether.MAC) bool {
+	place, ok := h.places.Place(mac)
+	if !ok {
+		return false
+	}
+	n, ok := h.record.Nodes[place.Node]
+	if !ok {
+		return false
+	}
+	for _, p := range n.Ports {
+		if p.Name == place.Port {
+			return p.LAN
+		}
+	}
+	return false
+}

@@ -1,0 +1,241 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+// change runs one edit of the overlay for a client and waits until its sources
+// have flipped, or it failed.
+func (p *Proxy) change(ctx context.Context, what string, edit func(*hub, *overlay.Overlay) error) error {
+	outcome := make(chan error, 1)
+	p.mail.leave(func(h *hub) {
+		h.changes.submit(time.Now(), &request{
+			what: what,
+			edit: func(o *overlay.Overlay) error { return edit(h, o) },
+			done: func(_ control.Result, err error) { outcome <- err },
+		})
+	})
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet status`", what, ctx.Err())
+	}
+}
+
+// at finds the node that a request is about.
+func at(o *overlay.Overlay, name overlay.Name) (*overlay.Node, error) {
+	if n, ok := o.Nodes[name]; ok {
+		return n, nil
+	}
+	return nil, notFound("cannot find node %q: the overlay has %v", name, o.Names())
+}
+
+// AddRule adds a user's rule at a node.
+func (p *Proxy) AddRule(ctx context.Context, req *vnetv1.AddRuleRequest) (*vnetv1.AddRuleResponse, error) {
+	rule, err := ruleIn(req.GetRule())
+	if err != nil {
+		return nil, invalid("%w", err)
+	}
+	name := p.about(req.GetNode())
+	var added overlay.Rule
+	err = p.change(ctx, fmt.Sprintf("adding rule %q at %s", rule, name), func(h *hub, o *overlay.Overlay) error {
+		n, err := at(o, name)
+		if err != nil {
+			return err
+		}
+		if err := usable(o, n, rule); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(n.Rules, func(r overlay.Rule) bool { return r.SameAs(rule) }) {
+			return exists("cannot add rule %q at %s: it is there already", rule, name)
+		}
+		rule.ID = h.nextID
+		n.Rules = append(n.Rules, rule)
+		added = rule
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &vnetv1.AddRuleResponse{Rule: ruleOut(added)}, nil
+}
+
+// usable says whether the sides of a rule exist at its node, and if not, which do.
+func usable(o *overlay.Overlay, n *overlay.Node, r overlay.Rule) error {
+	for _, side := range []overlay.Side{r.Arrival, r.Out} {
+		switch side.Kind {
+		case overlay.PortSide:
+			if !n.HasPort(side.Name) {
+				return notFound("cannot use port %q: %s has %s", side.Name, n.Name, portNames(n))
+			}
+		case overlay.LinkSide:
+			if _, ok := o.LinkBetween(n.Name, side.Peer()); !ok {
+				return notFound("cannot use link %q: %s has links to %v; add one with `vnet link add %s --node %s`",
+					side.Name, n.Name, o.Peers(n.Name), side.Name, n.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func portNames(n *overlay.Node) string {
+	if len(n.Ports) == 0 {
+		return "no ports"
+	}
+	text := "ports"
+	for i, p := range n.Ports {
+		if i > 0 {
+			text += ","
+		}
+		text += " " + p.Name
+	}
+	return text
+}
+
+// DeleteRule removes a user's rule.
+func (p *Proxy) DeleteRule(ctx context.Context, req *vnetv1.DeleteRuleRequest) (*vnetv1.DeleteRuleResponse, error) {
+	name := p.about(req.GetNode())
+	var was overlay.Rule
+	err := p.change(ctx, fmt.Sprintf("deleting rule %d at %s", req.GetId(), name), func(_ *hub, o *overlay.Overlay) error {
+		n, err := at(o, name)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(n.Rules, func(r overlay.Rule) bool { return r.ID == req.GetId() })
+		if i < 0 {
+			return notFound("cannot delete rule %d: %s has no such rule of origin user or adapted; learned rules come and go by themselves", req.GetId(), name)
+		}
+		was = n.Rules[i]
+		n.Rules = slices.Delete(n.Rules, i, i+1)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &vnetv1.DeleteRuleResponse{Rule: ruleOut(was)}, nil
+}
+
+// AddLink opens a user's link between two nodes.
+func (p *Proxy) AddLink(ctx context.Context, req *vnetv1.AddLinkRequest) (*vnetv1.AddLinkResponse, error) {
+	a, b := p.about(req.GetNode()), overlay.Name(req.GetPeer())
+	for _, text := range req.GetAddresses() {
+		if _, err := netip.ParseAddrPort(text); err != nil {
+			return nil, invalid("cannot use address %q: want IP:PORT", text)
+		}
+	}
+	edit := func(h *hub, o *overlay.Overlay) error {
+		if a == b {
+			return invalid("cannot link %s with itself: name two nodes", a)
+		}
+		for _, name := range []overlay.Name{a, b} {
+			if _, err := at(o, name); err != nil {
+				return err
+			}
+		}
+		l, ok := o.LinkBetween(a, b)
+		if ok && l.Origin != overlay.OriginAdapted {
+			return exists("cannot add link %s–%s: it is there already, of origin %s", a, b, l.Origin)
+		}
+		h.hint(b, req.GetAddresses())
+		l = overlay.MakeLink(a, b, overlay.OriginUser)
+		l.Carrier = carrierText(req.GetCarrier())
+		o.AddLink(l)
+		return nil
+	}
+	if req.GetNoWait() {
+		return p.addLinkLater(ctx, a, b, edit)
+	}
+	if err := p.change(ctx, fmt.Sprintf("adding link %s–%s", a, b), edit); err != nil {
+		return nil, err
+	}
+	return p.linkAt(ctx, a, b)
+}
+
+// addLinkLater answers as soon as the request is accepted.
+func (p *Proxy) addLinkLater(ctx context.Context, a, b overlay.Name, edit func(*hub, *overlay.Overlay) error) (*vnetv1.AddLinkResponse, error) {
+	var refused error
+	err := p.ask(ctx, func(h *hub) {
+		if refused = edit(h, h.record.Clone()); refused == nil {
+			h.changes.submit(time.Now(), &request{
+				what: fmt.Sprintf("adding link %s–%s", a, b),
+				edit: func(o *overlay.Overlay) error { return edit(h, o) },
+			})
+		}
+	})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &vnetv1.AddLinkResponse{Link: &vnetv1.Link{
+		Name: string(b), Kind: vnetv1.LinkKind_LINK_KIND_FAST, Origin: overlay.OriginUser.String(), State: vnetv1.LinkState_LINK_STATE_CONNECTING,
+	}}, nil
+}
+
+// DeleteLink closes a fast path.
+func (p *Proxy) DeleteLink(ctx context.Context, req *vnetv1.DeleteLinkRequest) (*vnetv1.DeleteLinkResponse, error) {
+	a, b := p.about(req.GetNode()), overlay.Name(req.GetPeer())
+	err := p.change(ctx, fmt.Sprintf("deleting link %s–%s", a, b), func(_ *hub, o *overlay.Overlay) error {
+		if o.IsStar(a, b) {
+			return precondition("cannot delete link %s–%s: the star stays, whatever happens", a, b)
+		}
+		if _, ok := o.LinkBetween(a, b); !ok {
+			return notFound("cannot delete link %s–%s: there is none; %s has links to %v", a, b, a, o.Peers(a))
+		}
+		return removeLink(o, a, b, req.GetForce())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &vnetv1.DeleteLinkResponse{}, nil
+}
+
+// removeLink takes the link out, and with force the rules that use it; adapted
+// rules go with their link in any case.
+func removeLink(o *overlay.Overlay, a, b overlay.Name, force bool) error {
+	for _, end := range [][2]overlay.Name{{a, b}, {b, a}} {
+		n := o.Nodes[end[0]]
+		side := overlay.AtLink(end[1])
+		uses := func(r overlay.Rule) bool { return r.Out == side || r.Arrival == side }
+		for _, r := range n.Rules {
+			if uses(r) && r.Origin == overlay.OriginUser && !force {
+				return precondition("cannot delete link %s–%s: rule %d of %s uses it (%s); delete the rule first, or use --force", a, b, r.ID, n.Name, r)
+			}
+		}
+		n.Rules = slices.DeleteFunc(n.Rules, uses)
+	}
+	o.RemoveLink(a, b)
+	return nil
+}
+
+// about is the node a request speaks of: the Proxy itself when it names none.
+func (p *Proxy) about(name string) overlay.Name {
+	if name == "" {
+		return p.node.Name()
+	}
+	return overlay.Name(name)
+}
+
+// linkAt asks the node itself for its end of a link.
+func (p *Proxy) linkAt(ctx context.Context, a, b overlay.Name) (*vnetv1.AddLinkResponse, error) {
+	list, err := p.linksOf(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range list {
+		if l.GetName() == string(b) {
+			return &vnetv1.AddLinkResponse{Link: l}, nil
+		}
+	}
+	return nil, unavailable("cannot find link %s–%s at %s: it was removed again meanwhile", a, b, a)
+}

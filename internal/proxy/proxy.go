@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/adapt"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
+	"github.com/virtuoso-vnet/virtuoso/internal/node"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/pki"
+	"github.com/virtuoso-vnet/virtuoso/internal/store"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
+)
+
+// Config is what a Proxy needs beyond its node.
+type Config struct {
+	Node     node.Config  // Hub is set by New
+	CA       *pki.CA      // signs the hosts' certificates
+	Store    *store.Store // the record of the overlay, tokens
+	Mode     adapt.Mode   // zero is auto
+	MaxLinks int          // fast paths at a time; 0 is no limit
+	VTTIF    vttif.Config // zero is the defaults
+	Log      *slog.Logger
+}
+
+// Proxy is one Proxy. New touches nothing; Run does.
+type Proxy struct {
+	cfg  Config
+	node *node.Node
+	mail *mailbox
+}
+
+// New prepares a Proxy; Run starts it.
+func New(cfg Config) (*Proxy, error) {
+	if cfg.CA == nil || cfg.Store == nil {
+		return nil, fmt.Errorf("cannot start a Proxy without a certificate authority and a store")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	p := &Proxy{cfg: cfg, mail: newMailbox()}
+	cfg.Node.Hub = p
+	var err error
+	p.node, err = node.New(cfg.Node)
+	return p, err
+}
+
+// Node is the node that the Proxy runs on.
+func (p *Proxy) Node() *node.Node { return p.node }
+
+// Run serves until ctx ends.
+func (p *Proxy) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.node.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-p.node.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+		h, err := newHub(p)
+		if err != nil {
+			return err
+		}
+		return h.run(ctx)
+	})
+	return group.Wait()
+}
+
+// Attached, Detached and Heard implement node.Hub: they leave a message.
+
+// Attached says that a host's control stream is open.
+func (p *Proxy) Attached(peer overlay.Name, l *link.Link, hello control.Hello) {
+	p.mail.leave(func(h *hub) { h.attached(time.Now(), peer, l, hello) })
+}
+
+// Detached says that a star link has ended.
+func (p *Proxy) Detached(peer overlay.Name, l *link.Link) {
+	p.mail.leave(func(h *hub) { h.detached(peer, l) })
+}
+
+// Heard takes a message of a host, or of the node itself.
+func (p *Proxy) Heard(peer overlay.Name, message any) {
+	p.mail.leave(func(h *hub) { h.heard(time.Now(), peer, message) })
+}
+
+// Join serves a stranger that wants to become a host.
+func (p *Proxy) Join(conn net.Conn) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(joinTimeout))
+	name, err := pki.AnswerJoin(conn, p.gate())
+	if err != nil {
+		p.cfg.Log.Warn("join refused", "from", conn.RemoteAddr().String(), "name", name, "error", err)
+		p.event("join.refused", fmt.Sprintf("%s asked to join and was refused", remoteHost(conn)), nil)
+		return
+	}
+	p.event("join", fmt.Sprintf("%s joined from %s", name, remoteHost(conn)), map[string]string{"node": name})
+}
+
+// joinTimeout bounds an enrolment: two small messages on any path.
+const joinTimeout = 10 * time.Second
+
+func remoteHost(conn net.Conn) string {
+	if at, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		return at.Addr().Unmap().String()
+	}
+	return conn.RemoteAddr().String()
+}
+
+func (p *Proxy) event(kind, text string, fields map[string]string) {
+	p.node.Events().Add(node.Event{Time: time.Now(), Node: string(p.node.Name()), Kind: kind, Text: text, Fields: fields})
+	p.cfg.Log.Info(text, "kind", kind)
+}
+
+// ask runs fn in the hub and waits for it.
+func (p *Proxy) ask(ctx context.Context, fn func(*hub)) error {
+	done := make(chan struct{})
+	p.mail.leave(func(h *hub) { fn(h); close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot answer: %w", ctx.Err())
+	}
+}
