@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
 // caFile holds the CA's certificate and key together, so that one rename replaces both.
@@ -26,9 +28,9 @@ type CA struct {
 	key     *ecdsa.PrivateKey
 }
 
-// NewCA makes the authority of a new overlay.
-func NewCA(overlay string, now time.Time) (*CA, error) {
-	if err := checkName("overlay", overlay); err != nil {
+// NewCA makes the authority of the new overlay called name.
+func NewCA(name string, now time.Time) (*CA, error) {
+	if err := overlay.ValidName(name); err != nil {
 		return nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -37,8 +39,8 @@ func NewCA(overlay string, now time.Time) (*CA, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          newSerial(),
-		Subject:               pkix.Name{CommonName: "vnet overlay " + overlay}, // for people; never compared
-		URIs:                  []*url.URL{{Scheme: "spiffe", Host: overlay}},    // X509-SVID §3.1: a signing certificate names the trust domain
+		Subject:               pkix.Name{CommonName: "vnet overlay " + name}, // for people; never compared
+		URIs:                  []*url.URL{{Scheme: "spiffe", Host: name}},    // X509-SVID §3.1: a signing certificate names the trust domain
 		NotBefore:             now.Add(-Backdate),
 		NotAfter:              now.Add(CALife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -54,7 +56,7 @@ func NewCA(overlay string, now time.Time) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read back the certificate of the CA: %w", err)
 	}
-	return &CA{overlay: overlay, cert: cert, key: key}, nil
+	return &CA{overlay: name, cert: cert, key: key}, nil
 }
 
 // LoadCA reads what Save wrote. The error is fs.ErrNotExist when this overlay has no CA here yet.
@@ -121,7 +123,7 @@ func (ca *CA) Issue(name string, role Role, now time.Time, ttl time.Duration) (*
 }
 
 func (ca *CA) sign(pub *ecdsa.PublicKey, name string, role Role, now time.Time, ttl time.Duration) ([]byte, error) {
-	if err := checkName("node", name); err != nil {
+	if err := overlay.ValidName(name); err != nil {
 		return nil, err
 	}
 	if role != RoleHost && role != RoleProxy {
@@ -150,7 +152,7 @@ func (ca *CA) sign(pub *ecdsa.PublicKey, name string, role Role, now time.Time, 
 
 // NewKeyAndCSR makes a node's key, which never leaves the node, and the request to sign it.
 func NewKeyAndCSR(name string) (*ecdsa.PrivateKey, []byte, error) {
-	if err := checkName("node", name); err != nil {
+	if err := overlay.ValidName(name); err != nil {
 		return nil, nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
 // homeFile lies beside the identity. It holds no secret, but is written like one.
@@ -39,7 +41,7 @@ func LoadHome(dir string) (Home, error) {
 	if err != nil {
 		return Home{}, fmt.Errorf("cannot load where the Proxy is: %w", err)
 	}
-	if err := checkName("node", h.Proxy); err != nil || len(h.Addrs) == 0 {
+	if err := overlay.ValidName(h.Proxy); err != nil || len(h.Addrs) == 0 {
 		return Home{}, fmt.Errorf("cannot load where the Proxy is: %s names no Proxy or no address; join again", path)
 	}
 	return h, nil

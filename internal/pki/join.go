@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
 // maxJoin bounds either message of an enrolment in bytes: a request or two certificates take about 2 kB.
@@ -143,7 +145,7 @@ func AnswerJoin(conn io.ReadWriter, g Gate) (string, error) {
 
 // grant checks everything that can be wrong with the request itself before it uses the token up.
 func (g Gate) grant(req joinRequest) ([]byte, error) {
-	if err := checkName("node", req.Name); err != nil {
+	if err := overlay.ValidName(req.Name); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrName, err)
 	}
 	if req.Overlay != g.CA.overlay {

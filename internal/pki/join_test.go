@@ -45,7 +45,7 @@ func TestJoin(t *testing.T) {
 		{name: "unknown token", node: "host1", change: func(t *Token) { t.ID = strings.Repeat("0", 16) }, want: "not valid here", reason: errTokenUnknown},
 		{name: "expired token", node: "host1", after: 2 * time.Hour, want: "not valid here", reason: errTokenExpired},
 		{name: "token bound to another name", node: "host1", bound: "host2", want: "not valid here", reason: errTokenName},
-		{name: "bad name", node: "Host_1", want: `cannot use "Host_1" as node name`},
+		{name: "bad name", node: "Host_1", want: `cannot use name "Host_1"`},
 		{name: "name in use", node: "taken", want: "taken is a node already", reason: ErrName},
 		{name: "another overlay", node: "host1", change: func(t *Token) { t.Overlay = "wan" }, want: "not the Proxy of"},
 	}
@@ -111,6 +111,34 @@ func enrol(t *testing.T, proxy *Identity, gate Gate, token Token, name string) (
 	id, joinErr = RequestJoin(dialled, token, name)
 	dialled.NetConn().Close()
 	return id, joinErr, <-done
+}
+
+func TestATokenTakesOverANameOnlyIfMadeForIt(t *testing.T) {
+	ca := testCA(t, "lan")
+	ledger := Ledger{&memShelf{values: map[string][]byte{}}}
+	token := func(name string) Token {
+		token, err := ledger.Create(today(), time.Hour, ca, []string{"192.0.2.1:7946"}, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	first, open, bound := token(""), token(""), token("host1")
+	steps := []struct {
+		token Token
+		name  string
+		want  error
+	}{
+		{first, "host1", nil},
+		{open, "host1", ErrName},
+		{open, "host2", nil}, // the refusal has not used it up
+		{bound, "host1", nil},
+	}
+	for i, s := range steps {
+		if err := ledger.Redeem(today(), s.token.ID, s.token.Secret, s.name); !errors.Is(err, s.want) || errors.Is(err, ErrToken) {
+			t.Errorf("step %d: %v, want %v", i+1, err, s.want)
+		}
+	}
 }
 
 func TestAHostCannotPoseAsTheProxy(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
 // Shelf is where the Proxy keeps its tokens; internal/store is one.
@@ -20,7 +22,8 @@ const (
 	// DefaultTokenTTL is long enough to walk to the other machine, short enough to forget about the token.
 	DefaultTokenTTL = time.Hour
 
-	tokenBucket = "tokens"
+	tokenBucket = "tokens" // by id: record
+	nodeBucket  = "joined" // by node name: when it last joined
 )
 
 // Why a token is refused. A stranger is told all of them as one ErrToken, so that tokens cannot be probed for.
@@ -33,7 +36,8 @@ var (
 	errTokenName    = errors.New("token made for another name")
 )
 
-// Ledger hands out tokens and takes each back once. The shelf holds only hashes of secrets.
+// Ledger hands out tokens and takes each back once. The shelf holds only hashes of secrets,
+// and the names of the nodes that joined.
 type Ledger struct {
 	Shelf Shelf
 }
@@ -49,7 +53,7 @@ type record struct {
 // Create makes a token for one enrolment within ttl, of the node called name when that is not empty.
 func (l Ledger) Create(now time.Time, ttl time.Duration, ca *CA, addrs []string, name string) (Token, error) {
 	if name != "" {
-		if err := checkName("node", name); err != nil {
+		if err := overlay.ValidName(name); err != nil {
 			return Token{}, err
 		}
 	}
@@ -73,32 +77,63 @@ func (l Ledger) Create(now time.Time, ttl time.Duration, ca *CA, addrs []string,
 }
 
 // Redeem uses a token up for the node called name. The error wraps ErrToken and the reason, which is for the Proxy's own
-// log only. A wrong secret or name does not use the token up.
+// log only, or ErrName when the name is another node's: a token takes over the name of a node only if it was made for it.
+// A refused token is not used up.
 func (l Ledger) Redeem(now time.Time, id string, secret []byte, name string) error {
-	err := l.Shelf.Change(tokenBucket, id, func(old []byte) ([]byte, error) {
-		if old == nil {
-			return nil, errTokenUnknown
+	joined, err := l.peek(nodeBucket, name)
+	if err != nil {
+		return fmt.Errorf("cannot look up node %s: %w", name, err)
+	}
+	err = l.Shelf.Change(tokenBucket, id, func(old []byte) ([]byte, error) {
+		r, err := redeemable(old, secret, name, now)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrToken, err)
 		}
-		var r record
-		if err := json.Unmarshal(old, &r); err != nil {
-			return nil, err
-		}
-		hash := sha256.Sum256(secret)
-		switch {
-		case subtle.ConstantTimeCompare(hash[:], r.Hash) != 1:
-			return nil, errTokenSecret
-		case r.UsedBy != "":
-			return nil, errTokenUsed
-		case now.After(r.Expires):
-			return nil, errTokenExpired
-		case r.Name != "" && r.Name != name:
-			return nil, errTokenName
+		if joined != nil && r.Name == "" {
+			return nil, fmt.Errorf("%w: there is a node %s already; to put a new machine in its place: vnet token create --name %s", ErrName, name, name)
 		}
 		r.UsedBy = name
 		return json.Marshal(r)
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrToken, err)
+		return err
 	}
-	return nil
+	return l.Shelf.Change(nodeBucket, name, func(old []byte) ([]byte, error) {
+		if old != nil && joined == nil {
+			return nil, fmt.Errorf("%w: another machine became node %s just now", ErrName, name)
+		}
+		return now.UTC().MarshalText()
+	})
+}
+
+// redeemable reads a token's record, or says why it is good for nothing.
+func redeemable(text, secret []byte, name string, now time.Time) (record, error) {
+	var r record
+	if text == nil {
+		return r, errTokenUnknown
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, err
+	}
+	hash := sha256.Sum256(secret)
+	switch {
+	case subtle.ConstantTimeCompare(hash[:], r.Hash) != 1:
+		return r, errTokenSecret
+	case r.UsedBy != "":
+		return r, errTokenUsed
+	case now.After(r.Expires):
+		return r, errTokenExpired
+	case r.Name != "" && r.Name != name:
+		return r, errTokenName
+	}
+	return r, nil
+}
+
+// peek reads one value of the shelf.
+func (l Ledger) peek(bucket, key string) (value []byte, err error) {
+	err = l.Shelf.Change(bucket, key, func(old []byte) ([]byte, error) {
+		value = old
+		return old, nil
+	})
+	return value, err
 }

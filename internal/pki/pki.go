@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
 // Role is what a certificate lets its holder be. A host cannot pose as the Proxy: the role is part of the signed name.
@@ -41,33 +43,15 @@ const (
 	LeafLife = 90 * 24 * time.Hour
 	// Backdate lets a machine whose clock is behind by up to this much accept a fresh certificate.
 	Backdate = time.Hour
-
-	// maxName is what fits a DNS label, so that a name can become one (RFC 1035 §2.3.4).
-	maxName = 63
 )
 
-// checkName accepts the names of nodes and of overlays: [a-z0-9][a-z0-9-]{0,62}.
-func checkName(what, name string) error {
-	if name == "" {
-		return fmt.Errorf("cannot use an empty %s name: give 1 to %d of a-z, 0-9 and '-'", what, maxName)
-	}
-	bad := len(name) > maxName || name[0] == '-'
-	for _, c := range []byte(name) {
-		bad = bad || !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-')
-	}
-	if bad {
-		return fmt.Errorf("cannot use %q as %s name: give 1 to %d of a-z, 0-9 and '-', not beginning with '-'", name, what, maxName)
-	}
-	return nil
-}
-
 // nodeURI is the identity of a node in the form of SPIFFE-ID §2.
-func nodeURI(overlay, name string, role Role) *url.URL {
-	return &url.URL{Scheme: "spiffe", Host: overlay, Path: "/" + role.String() + "/" + name}
+func nodeURI(of, name string, role Role) *url.URL {
+	return &url.URL{Scheme: "spiffe", Host: of, Path: "/" + role.String() + "/" + name}
 }
 
-// nameOf reads the one identity a node's certificate carries.
-func nameOf(cert *x509.Certificate) (overlay, name string, role Role, err error) {
+// nameOf reads the one identity a node's certificate carries: the overlay it is of, its name and role.
+func nameOf(cert *x509.Certificate) (of, name string, role Role, err error) {
 	if len(cert.URIs) != 1 {
 		return "", "", 0, fmt.Errorf("cannot tell whose certificate this is: it carries %d URI names, not one", len(cert.URIs))
 	}
@@ -84,7 +68,7 @@ func nameOf(cert *x509.Certificate) (overlay, name string, role Role, err error)
 	default:
 		return "", "", 0, fmt.Errorf("cannot tell the role of certificate %q: neither node nor proxy", uri)
 	}
-	if err := errors.Join(checkName("overlay", uri.Host), checkName("node", parts[2])); err != nil {
+	if err := errors.Join(overlay.ValidName(uri.Host), overlay.ValidName(parts[2])); err != nil {
 		return "", "", 0, err
 	}
 	return uri.Host, parts[2], role, nil

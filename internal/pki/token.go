@@ -11,6 +11,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
 const (
@@ -40,11 +42,11 @@ type wireToken struct {
 	Secret  []byte   `json:"s"`
 }
 
-// newToken draws the id and secret of a token.
-func newToken(overlay string, addrs []string, ca [32]byte) (Token, error) {
+// newToken draws the id and secret of a token for the overlay of.
+func newToken(of string, addrs []string, ca [32]byte) (Token, error) {
 	var b [idLen + secretLen]byte
 	rand.Read(b[:]) //nolint:errcheck // crypto/rand.Read never fails since Go 1.24
-	t := Token{Overlay: overlay, Addrs: addrs, CA: ca, ID: hex.EncodeToString(b[:idLen]), Secret: b[idLen:]}
+	t := Token{Overlay: of, Addrs: addrs, CA: ca, ID: hex.EncodeToString(b[:idLen]), Secret: b[idLen:]}
 	return t, t.check()
 }
 
@@ -93,7 +95,7 @@ func ParseToken(s string) (Token, error) {
 }
 
 func (t Token) check() error {
-	if err := checkName("overlay", t.Overlay); err != nil {
+	if err := overlay.ValidName(t.Overlay); err != nil {
 		return fmt.Errorf("cannot use the token: %w", err)
 	}
 	if raw, err := hex.DecodeString(t.ID); err != nil || len(raw) != idLen || len(t.Secret) != secretLen {
