@@ -21,7 +21,7 @@ func main() {
 	os.Exit(code)
 }
 
-// commands is the one place where the commands of the program are listed, in the order of its help.
+// commands is the one place where the commands of the program are listed; its help sorts them.
 func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
 		joinCommand(c),

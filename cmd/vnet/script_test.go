@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("VNET_SOCKET", socket)
 			env.Setenv("TZ", "UTC")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each command of a -race build sleeps a second before it exits
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"token": makeToken},
