@@ -40,7 +40,7 @@ type Verdict struct {
 	Action Action
 	Reason Reason
 	Tied   bool   // another rule was as strong: only the lower ID decided
-	Out    Side   // of Forward
+	Out    Side   // of Forward; of DropSameSide, where it would have gone
 	Outs   []Side // of FloodTree: never empty, never the arrival; shared, do not modify
 	Rule   uint64 // that decided; 0 if none did
 	Rank   int    // of Rule

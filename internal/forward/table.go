@@ -87,7 +87,9 @@ func (t *Table) With(add []Rule, del []uint64) (*Table, error) {
 		rules.put(hash, b.with(kept))
 	}
 	n.rules, n.byID, n.stamps = rules.hashed, byID.hashed, touched.stamps
-	n.levels = levelsOf(&n.count)
+	if present(&n.count) != present(&t.count) {
+		n.levels = levelsOf(&n.count)
+	}
 	return &n, nil
 }
 
@@ -178,6 +180,16 @@ type level struct {
 	rank    int
 	classes [2]class // exact/not and not/exact are equally strong, and so on
 	n       int
+}
+
+// present has the bit of each class that has rules.
+func present(count *[classes]int) (set uint32) {
+	for c, n := range count {
+		if n > 0 {
+			set |= 1 << c
+		}
+	}
+	return set
 }
 
 // levelsOf are the strengths that have rules: by rank, and within a rank those that name an arrival side first.

@@ -24,7 +24,7 @@ func (c Condition) gone(at Name, side Side) bool {
 // Verdict is what a node does with a frame, and why.
 type Verdict struct {
 	Action Action
-	Out    Side   // of Forward
+	Out    Side   // of Forward; of DropSameSide, where it would have gone
 	Outs   []Side // of FloodTree
 	Rule   Rule   // that decided; ID 0 if none did
 	Rank   int    // of Rule

@@ -39,7 +39,7 @@ const (
 	FloodDefault                     // only a default rule matches, and it sends to the star
 	FloodUnknown                     // nothing matches
 	DropFastPathNoRule               // it came over a fast path and nothing matches
-	DropOutDown                      // what matches sends to sides that are down, and the flood tree is not for this frame
+	DropOutDown                      // what matches sends to sides that are gone; only what entered at a host falls back to the tree
 	DropNoRule                       // nothing matches and flooding is off
 	DropNoOutput                     // the flood tree has no other member
 	Reasons                          // how many there are, for counters by reason

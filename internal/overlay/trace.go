@@ -70,8 +70,11 @@ func (o *Overlay) TraceIn(at Name, arrival Side, src, dst ether.MAC, c Condition
 	for {
 		v := o.Decide(at, arrival, src, dst, c)
 		h := Hop{Node: at, Arrival: arrival, Out: v.Out, Rule: v.Rule, Rank: v.Rank, Reason: v.Reason}
-		if v.Action == FloodTree {
+		switch v.Action {
+		case FloodTree:
 			h.Out = o.towards(at, dst, v.Outs)
+		case Drop:
+			h.Out = Side{}
 		}
 		again := slices.ContainsFunc(p.Hops, func(b Hop) bool { return b.Node == at && b.Arrival == arrival })
 		p.Hops = append(p.Hops, h)
