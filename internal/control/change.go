@@ -30,7 +30,8 @@ const (
 // WaitFor is how long stragglers may be under way: max(1 s, 2 × largest round trip) (DESIGN part 6).
 func WaitFor(largestRTT time.Duration) time.Duration { return max(minWait, 2*largestRTT) }
 
-// Change carries one change through its stages on all nodes, at the Proxy. The Proxy runs one at a time.
+// Change carries one change through its stages on all nodes, at the Proxy. The Proxy runs one at a time,
+// or starts the next while the one before waits for stragglers.
 //
 // Nobody flips before all have prepared. If a node or a link fails before that, all is taken back and the result names
 // the links, so that the caller can plan again without them. Once flips are under way a lost node holds up nobody's flip (any

@@ -204,6 +204,10 @@ func (n *Prepared) stageDone(now time.Time, h *held) {
 		return
 	}
 	for _, peer := range h.requests[h.current].CloseLinks {
+		if heir, later := n.heir(h, peer); later { // the Proxy starts a change while the one before still drains
+			heir.ours = true
+			continue
+		}
 		n.out = append(n.out, CloseLink{h.change, peer, "no longer part of the topology"})
 	}
 	switch h.current {
@@ -276,7 +280,7 @@ func (n *Prepared) takeBack(h *held, why string) {
 		if l.state == linkUp && !l.ours {
 			continue
 		}
-		if heir := n.heir(h, l.peer); heir != nil {
+		if heir, _ := n.heir(h, l.peer); heir != nil {
 			heir.ours = true
 			continue
 		}
@@ -284,16 +288,17 @@ func (n *Prepared) takeBack(h *held, why string) {
 	}
 }
 
-func (n *Prepared) heir(h *held, peer overlay.Name) *heldLink {
-	for _, other := range n.held {
+// heir finds the link in the newest other change that needs it, and whether that change came after this one.
+func (n *Prepared) heir(h *held, peer overlay.Name) (l *heldLink, later bool) {
+	for i, other := range slices.Backward(n.held) {
 		if other == h || other.phase >= draining {
 			continue
 		}
 		if l := other.link(peer); l != nil && l.state != linkBad {
-			return l
+			return l, i > slices.Index(n.held, h)
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // disown takes a link from the changes that opened it, for a later one that needs it too, and says whether any had.

@@ -117,6 +117,13 @@ func TestPrepared(t *testing.T) {
 			said[PreparedEvent]{200 * ms, LinkProved{Peer: "b", Existed: true}, "reply prepare ok=true"},
 			said[PreparedEvent]{1100 * ms, Tick{}, "edit rules for abort +[] -[11]\n reply abort ok=true"},
 			said[PreparedEvent]{1200 * ms, Asked{StageRequest{Change: 8, Stage: StageAbort}}, "close link to b: change was taken back\n reply abort ok=true"}),
+		"a later change keeps a link that the one before would close": append(toFlipped[:5:5],
+			said[PreparedEvent]{10 * ms, asked(StageFinish), "reply finish ok=true"},
+			said[PreparedEvent]{20 * ms, Asked{StageRequest{Change: 8, Stage: StagePrepare, OpenLinks: []LinkSpec{{Peer: "c"}}}}, "open link to c"},
+			said[PreparedEvent]{20 * ms, LinkProved{Peer: "c", Existed: true}, "reply prepare ok=true"},
+			said[PreparedEvent]{1000 * ms, asked(StageDelete), "edit rules for delete +[] -[3]"},
+			said[PreparedEvent]{1000 * ms, edited(StageDelete), "reply delete ok=true"},
+			said[PreparedEvent]{1100 * ms, Asked{StageRequest{Change: 8, Stage: StageAbort}}, "close link to c: change was taken back\n reply abort ok=true"}),
 	}
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) { tell(t, &Prepared{}, story) })
