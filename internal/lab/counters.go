@@ -20,21 +20,25 @@ type Queue struct {
 // HostQueues are the two queues in front of a host's eth0; one that is not limited stays zero.
 type HostQueues struct{ Up, Down Queue }
 
-// queueCounters reads every token bucket of this namespace.
+// queueCounters reads every token bucket of this namespace, and what a site's tunnel dropped.
 func queueCounters() ([]Queue, error) {
 	links, err := netlink.LinkList()
 	if err != nil && len(links) == 0 { // an interrupted dump comes with what it has
 		return nil, fmt.Errorf("cannot list interfaces: %w", err)
 	}
+	var out []Queue
 	name := map[int]string{}
 	for _, l := range links {
-		name[l.Attrs().Index] = l.Attrs().Name
+		a := l.Attrs()
+		name[a.Index] = a.Name
+		if a.Name == siteTunnel && a.Statistics != nil {
+			out = append(out, Queue{Interface: a.Name, Packets: a.Statistics.TxPackets, Bytes: a.Statistics.TxBytes, Drops: a.Statistics.TxDropped})
+		}
 	}
 	qdiscs, err := netlink.QdiscList(nil)
 	if err != nil && len(qdiscs) == 0 {
 		return nil, fmt.Errorf("cannot read queue counters: %w", err)
 	}
-	var out []Queue
 	for _, q := range qdiscs {
 		st := q.Attrs().Statistics
 		if q.Type() != "tbf" || st == nil {

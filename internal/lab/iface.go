@@ -53,7 +53,7 @@ func (s setup) configure() error {
 		links = append(links, linkSetup{Name: t.Name, MAC: t.MAC, MTU: t.MTU, Addr: t.Addr})
 	}
 	if s.TUN != "" {
-		links = append(links, linkSetup{Name: s.TUN, MTU: defaultMTU})
+		links = append(links, linkSetup{Name: s.TUN, MTU: defaultMTU, Waiting: tunnelQueue})
 	}
 	for _, l := range links {
 		if err := l.apply(); err != nil {
@@ -99,6 +99,11 @@ func (l linkSetup) apply() error {
 			return fmt.Errorf("mtu %d: %w", l.MTU, err)
 		}
 	}
+	if l.Waiting != 0 {
+		if err := netlink.LinkSetTxQLen(link, l.Waiting); err != nil {
+			return fmt.Errorf("queue of %d packets: %w", l.Waiting, err)
+		}
+	}
 	if l.Master != "" {
 		master, err := netlink.LinkByName(l.Master)
 		if err != nil {
@@ -120,6 +125,10 @@ func (l linkSetup) apply() error {
 	}
 	return netlink.LinkSetUp(link)
 }
+
+// tunnelQueue is how many packets may wait for the relay: it is meant never to be the bottleneck, and on a busy
+// machine its thread may be away for 100 ms, which at 1 Gbit/s are some 8,000 packets.
+const tunnelQueue = 10000
 
 const (
 	settleWithin = 10 * time.Second // the kernel takes at most one; the rest is for a busy machine

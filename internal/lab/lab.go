@@ -242,8 +242,18 @@ func (l *Lab) ask(name, op string, body, out any) error {
 // Paths reads the counters of every path.
 func (l *Lab) Paths() (RelayCounters, error) {
 	var c RelayCounters
-	_, err := l.leader.call("counters", nil, &c)
-	return c, err
+	if _, err := l.leader.call("counters", nil, &c); err != nil {
+		return c, err
+	}
+	c.Missed = map[string]uint64{}
+	for _, site := range l.spec.Sites {
+		q, err := l.queue(site.Name, siteTunnel)
+		if err != nil {
+			return c, err
+		}
+		c.Missed[site.Name] = q.Drops
+	}
+	return c, nil
 }
 
 // Queues reads the counters of both queues in front of a host's eth0.

@@ -21,6 +21,9 @@ type PathCounters struct {
 type RelayCounters struct {
 	Paths []PathCounters
 	Stray uint64 // packets to an address no path leads to
+	// Missed counts, by site, packets that came faster than the relay took them. They are missing from Paths:
+	// where it is not zero this machine was too slow for the lab, and what was measured is not the paths.
+	Missed map[string]uint64
 }
 
 // do has the relay's thread run f, and waits for it.

@@ -35,6 +35,8 @@ type linkSetup struct {
 	Rate   int64 // bit/s leaving through this end; 0 = not limited
 	Queue  time.Duration
 	Master string // bridge it belongs to
+
+	Waiting int // packets that may wait at a device; 0 = what the kernel chose
 }
 
 type bridgeSetup struct {
