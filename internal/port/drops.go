@@ -12,11 +12,12 @@ const (
 	dropMarks                 // the marks do not agree with the bytes
 	dropDown                  // the interface is down
 	dropRefused               // the kernel did not take it, for another reason
+	dropLate                  // the kernel had no room, since they were not read in time
 	dropReasons               // how many there are
 )
 
 func (r reason) String() string {
-	return [dropReasons]string{"full", "longer than the MTU", "no frame", "marks lie", "interface down", "refused"}[r]
+	return [dropReasons]string{"full", "longer than the MTU", "no frame", "marks lie", "interface down", "refused", "not read in time"}[r]
 }
 
 // drops counts lost Ethernet frames; any goroutine may add.

@@ -101,6 +101,8 @@ func meaning(errno unix.Errno) error {
 		return errDown
 	case unix.EBADFD, unix.ENXIO, unix.ENODEV:
 		return ErrGone
+	case unix.EINVAL, unix.EOPNOTSUPP:
+		return errOffload
 	}
 	return errRefused
 }

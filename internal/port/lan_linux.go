@@ -35,8 +35,9 @@ type LANConfig struct {
 	Underlay []netip.AddrPort
 }
 
-// LAN is a port on an existing interface: it reads all frames that arrive there, and sends through it. The
-// interface's own host is not reached by what it sends; a bridge reaches it.
+// LAN is a port on an existing interface: it reads all frames that arrive there, and sends through it. Its own
+// host is not reached by what it sends; through a bridge it is. The kernel takes a frame longer than the MTU with
+// one 802.1Q tag and no other, so with more tags the longest frames are dropped.
 type LAN struct {
 	name   string
 	queue  queue
@@ -252,7 +253,15 @@ func (l *LAN) refreshMTU() int {
 }
 
 func (l *LAN) Info() Info {
-	info := Info{
+	if l.queue.gate.enter() {
+		defer l.queue.gate.leave()
+		l.refreshMTU()
+		// The kernel counts from one asking to the next.
+		if stats, err := unix.GetsockoptTpacketStats(l.queue.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			l.outlet.drops.add(dropLate, int(stats.Drops))
+		}
+	}
+	return Info{
 		Kind:      KindLAN,
 		MAC:       l.mac,
 		MTU:       int(l.outlet.mtu.Load()),
@@ -262,11 +271,6 @@ func (l *LAN) Info() Info {
 		Queues:    1,
 		Drops:     l.outlet.drops.reasons(),
 	}
-	if l.queue.gate.enter() {
-		defer l.queue.gate.leave()
-		info.MTU = l.refreshMTU()
-	}
-	return info
 }
 
 func (l *LAN) Close() error {

@@ -45,6 +45,8 @@ var (
 	errLong    = errors.New("too long")
 	errDown    = errors.New("down")
 	errRefused = errors.New("refused")
+	// errOffload is what a kernel says to marks it does not know, or knows and gets wrong: some versions do.
+	errOffload = errors.New("refused with these marks")
 )
 
 // outlet makes of packets what its door takes. Any goroutine may use it.
@@ -63,7 +65,7 @@ func (o *outlet) write(q int, pkts []ether.Packet) (int, error) {
 		p := &pkts[i]
 		var err error
 		if o.takesWhole(p) {
-			if err = o.door.put(q, p); errors.Is(err, errRefused) && o.blame(p) {
+			if err = o.door.put(q, p); errors.Is(err, errOffload) && o.blame(p) {
 				err = o.finish(q, p)
 			}
 		} else {
@@ -89,7 +91,7 @@ func (o *outlet) drop(err error, frames int) bool {
 		o.drops.add(dropLong, frames)
 	case errors.Is(err, errDown):
 		o.drops.add(dropDown, frames)
-	case errors.Is(err, errRefused):
+	case errors.Is(err, errRefused), errors.Is(err, errOffload):
 		o.drops.add(dropRefused, frames)
 	case errors.Is(err, errMarks):
 		o.drops.add(dropMarks, frames)

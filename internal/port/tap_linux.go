@@ -263,7 +263,11 @@ func (t *tap) refreshMTU() int {
 }
 
 func (t *tap) Info() Info {
-	info := Info{
+	if t.gate.enter() {
+		defer t.gate.leave()
+		t.refreshMTU()
+	}
+	return Info{
 		Kind:      t.kind,
 		MAC:       t.mac,
 		MTU:       int(t.outlet.mtu.Load()),
@@ -273,11 +277,6 @@ func (t *tap) Info() Info {
 		Queues:    len(t.queues),
 		Drops:     t.outlet.drops.reasons(),
 	}
-	if t.gate.enter() {
-		defer t.gate.leave()
-		info.MTU = t.refreshMTU()
-	}
-	return info
 }
 
 func (t *tap) Close() error {
