@@ -46,9 +46,15 @@ func (c *cli) daemon() client {
 
 // ask makes one call and returns its answer; the error names the socket when nobody answered there.
 func ask[Q, R any](cmd *cobra.Command, call func(context.Context, Q) (R, error), req Q) (R, error) {
-	ctx, cancel := context.WithTimeoutCause(cmd.Context(), callTime, fmt.Errorf("no answer in %v", callTime))
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), callTime, fmt.Errorf("cannot get an answer: none came in %v", callTime))
 	defer cancel()
 	resp, err := call(ctx, req)
+	switch {
+	case cmd.Context().Err() != nil:
+		return resp, errors.New("cannot finish: interrupted; what was asked may still happen")
+	case err != nil && ctx.Err() != nil:
+		return resp, context.Cause(ctx)
+	}
 	return resp, plain(err)
 }
 

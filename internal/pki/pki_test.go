@@ -2,13 +2,17 @@ package pki
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,12 +131,45 @@ func TestTLSBetweenNodes(t *testing.T) {
 	}
 }
 
-func TestCertificateWithoutBothUsagesIsRefused(t *testing.T) {
+func TestCertificatesThatAreNoNodes(t *testing.T) {
 	ca := testCA(t, "lan")
 	id := issue(t, ca, "host1", RoleHost)
-	cs := tls.ConnectionState{PeerCertificates: []*x509.Certificate{ca.cert}}
-	if err := id.verify(cs, "", nil); err == nil {
-		t.Error("the CA's own certificate was taken for a node's")
+	proper := x509.Certificate{
+		SerialNumber: newSerial(), NotBefore: today(), NotAfter: today().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}, URIs: []*url.URL{nodeURI("lan", "host2", RoleHost)},
+	}
+	tests := []struct {
+		name   string
+		change func(*x509.Certificate)
+		want   string // in the error; empty: accepted
+	}{
+		{"proper", func(*x509.Certificate) {}, ""},
+		{"only for clients", func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }, "key usage"},
+		{"only for servers", func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }, "incompatible key usage"},
+		{"not for signatures", func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }, "key usage"},
+		{"another CA", func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, "it is a CA's"},
+		{"only a common name", func(c *x509.Certificate) { c.URIs, c.Subject = nil, pkix.Name{CommonName: "host2"} }, "0 URI names"},
+		{"two names", func(c *x509.Certificate) { c.URIs = append(c.URIs, nodeURI("lan", "host3", RoleHost)) }, "2 URI names"},
+		{"another scheme", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "https", Host: "lan", Path: "/node/host2"}} }, "is not spiffe://"},
+		{"another role", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "lan", Path: "/root/host2"}} }, "neither node nor proxy"},
+		{"a bad name", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "lan", Path: "/node/Host 2"}} }, "cannot use name"},
+	}
+	for _, tt := range tests {
+		template := proper
+		template.URIs = slices.Clone(proper.URIs)
+		tt.change(&template)
+		der, err := x509.CreateCertificate(rand.Reader, &template, ca.cert, id.Cert.Leaf.PublicKey, ca.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = id.verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}, "", nil)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
 	}
 	if err := id.verify(tls.ConnectionState{}, "", nil); err == nil {
 		t.Error("no certificate was taken for a node's")
