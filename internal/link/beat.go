@@ -15,7 +15,8 @@ const (
 	// appendix B.1.1 allows AES-128-GCM for datagrams of 2 KiB, since the count is looked at once a heartbeat only.
 	epochDatagrams = 1 << 25
 
-	// linger is how long a link that its peer closed still takes stragglers that other paths delayed.
+	// linger is how long a dead link stays known: one that the peer closed still delivers stragglers, one that this end
+	// closed answers each heartbeat with another bye, as the first may have been lost.
 	linger = time.Second
 )
 
@@ -116,21 +117,21 @@ func (l *Link) turn() bool {
 // clear takes a dead link down: says bye, closes what carries it, and takes it out of the endpoint's tables.
 func (l *Link) clear() {
 	if !l.byPeer {
-		m := bye{frames: l.framesSent(), reason: plain(l.err)}
-		for range 2 { // it may be lost, and nothing repeats it; the peer's silence limit would find out all the same
-			l.sendHouse(0, m.put)
-		}
+		l.sendHouse(0, l.bye().put)
 	}
 	if l.stream != nil {
 		l.stream.finish(!l.byPeer)
 	}
-	l.control.shut(plain(l.err))
-	if l.byPeer && l.stream == nil {
+	l.control.shut(l.bye().lastWords())
+	if l.stream == nil {
 		l.e.forgetLater(l)
 		return
 	}
 	l.e.forget(l)
 }
+
+// bye is what a dead link has to say.
+func (l *Link) bye() bye { return bye{frames: l.framesSent(), reason: plain(l.err)} }
 
 // plain is why the link ended, in the words the other end is told.
 func plain(err error) string {

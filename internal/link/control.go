@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -80,8 +82,8 @@ func (c *control) write(l *Link) {
 // streamEnded ends the link because its control stream broke. A peer that closed in order says why.
 func (l *Link) streamEnded(err error) {
 	var app *quic.ApplicationError
-	if errors.As(err, &app) && app.Remote && app.ErrorCode == quicClosed {
-		l.end(&closedError{byPeer: true, reason: app.ErrorMessage}, true)
+	if errors.As(err, &app) && app.Remote {
+		l.farewell(parseLastWords(app.ErrorMessage))
 		return
 	}
 	if l.stream != nil && errors.Is(err, io.EOF) {
@@ -93,6 +95,21 @@ func (l *Link) streamEnded(err error) {
 		}
 	}
 	l.end(fmt.Errorf("control stream broke: %w", err), false)
+}
+
+// lastWords is a bye as the text of a QUIC close, which QUIC repeats as long as the peer goes on talking.
+func (m bye) lastWords() string {
+	return strconv.FormatUint(m.frames, 10) + " " + m.reason[:min(len(m.reason), reasonMax)]
+}
+
+// parseLastWords reads any text: one that is not a bye is all reason.
+func parseLastWords(text string) bye {
+	count, reason, _ := strings.Cut(text, " ")
+	frames, err := strconv.ParseUint(count, 10, 64)
+	if err != nil {
+		return bye{reason: text}
+	}
+	return bye{frames: frames, reason: reason}
 }
 
 // byeWait is how long a tcp connection that ends waits for its sister to bring, or take, the last words.

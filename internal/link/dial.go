@@ -247,7 +247,7 @@ func expect(stream io.Reader, want uint8) ([]byte, error) {
 	var app *quic.ApplicationError
 	switch {
 	case errors.As(err, &app) && app.Remote:
-		return nil, &refusedError{app.ErrorMessage}
+		return nil, &refusedError{parseLastWords(app.ErrorMessage).reason}
 	case err != nil:
 		return nil, err
 	case kind == msgRefused:

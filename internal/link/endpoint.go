@@ -115,7 +115,7 @@ type Endpoint struct {
 	mu       sync.Mutex
 	closed   bool // Run is ending: nothing new is begun
 	sessions map[*Link]struct{}
-	lingers  map[*Link]*time.Timer     // links whose peer closed them, still taking stragglers
+	lingers  map[*Link]*time.Timer     // dead links that are still known
 	awaited  map[LinkID]*awaitedFrames // tcp sessions whose frames connection has not come yet
 	tasks    sync.WaitGroup            // all goroutines but the receivers
 }
@@ -287,7 +287,7 @@ func (e *Endpoint) forget(l *Link) {
 	}
 }
 
-// forgetLater does so when its stragglers have had their time.
+// forgetLater does so when it has lingered.
 func (e *Endpoint) forgetLater(l *Link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

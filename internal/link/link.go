@@ -101,6 +101,7 @@ type told struct {
 	silence atomic.Int64  // how long the peer had not heard us, ns
 	frames  atomic.Uint64 // it has sent
 	lost    atomic.Uint64 // of them, when that was said
+	final   atomic.Bool   // it said bye: frames is its last word
 	epoch   atomic.Uint64 // newest of ours it has heard
 	rtt     atomic.Int64  // smoothed round trip, ns
 	inEpoch atomic.Uint64 // newest of its epochs that we heard

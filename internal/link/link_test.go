@@ -3,7 +3,10 @@ package link
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -274,5 +277,54 @@ func TestEpochsTurnByThemselves(t *testing.T) {
 			t.Fatalf("epochs: out %d, heard %d", out.Stats().Epoch, in.Stats().PeerEpoch)
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+func TestStrangersMayJoinOnly(t *testing.T) {
+	ca := newCA(t)
+	heard := make(chan string, 1)
+	b, stop := newSite(t, issue(t, ca, "b"), Kernel{}, "[::]:0", func(c *Config) {
+		c.Join = func(conn net.Conn) {
+			defer conn.Close()
+			buf := make([]byte, 5)
+			_, _ = io.ReadFull(conn, buf)
+			heard <- string(buf)
+		}
+	})
+	defer stop()
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), b.Addr().Port()).String()
+	for _, alpn := range []string{pki.ALPNJoin, alpnControl, alpnFrames} {
+		cfg := &tls.Config{NextProtos: []string{alpn}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+		conn, err := tls.Dial("tcp", at, cfg)
+		if err != nil {
+			continue
+		}
+		_, _ = conn.Write([]byte("join!"))
+		_, err = conn.Read(make([]byte, 1)) // ends with the connection
+		if alpn == pki.ALPNJoin {
+			if got := <-heard; got != "join!" {
+				t.Errorf("the joiner was heard to say %q", got)
+			}
+		} else if err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("a stranger was let in with %s: %v", alpn, err)
+		}
+		conn.Close()
+	}
+}
+
+func TestOneSocketForBothFamilies(t *testing.T) {
+	ca := newCA(t)
+	b, stop := newSite(t, issue(t, ca, "b"), Kernel{}, "[::]:0", func(c *Config) { c.Sockets = 2 })
+	defer stop()
+	a, stopA := newSite(t, issue(t, ca, "a"), Kernel{NoGSO: true, NoGRO: true}, "[::]:0", nil)
+	defer stopA()
+	for n, addr := range []string{"127.0.0.1", "::1"} {
+		l, err := a.Dial(t.Context(), Target{Peer: "b", Addrs: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(addr), b.Addr().Port())}, Carrier: UDP, Kind: Fast})
+		if err != nil {
+			t.Skipf("this machine has no %s: %v", addr, err)
+		}
+		(<-b.accepted).Start("acceptor")
+		l.Send(0, []ether.Packet{superFrame(14_000, 1200)})
+		b.waitFrames(t, (n+1)*int(l.Stats().FramesSent))
 	}
 }

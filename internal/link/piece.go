@@ -10,6 +10,7 @@ const (
 
 	pieceWait   = 500 * time.Millisecond // a piece that comes later than this after the first is of no use
 	pieceFrames = 32                     // half-arrived frames a link holds
+	pieceSpare  = 96                     // frames whose memory is kept for the next
 	pieceBytes  = 512 << 10              // bytes of half-arrived frames a link holds
 )
 
@@ -145,7 +146,7 @@ func (j *joiner) fresh() *partial {
 
 // recycle takes back the memory of a frame that add returned.
 func (j *joiner) recycle(p *partial) {
-	if len(j.spare) < pieceFrames {
+	if len(j.spare) < pieceSpare {
 		j.spare = append(j.spare, p)
 	}
 }

@@ -13,6 +13,9 @@ import (
 const (
 	readBufs = 8       // buffers one read may fill: 8 × 64 KiB a socket
 	readSize = 1 << 16 // bytes: the largest thing UDP_GRO hands over
+
+	// joinedMax is how many rejoined frames wait for delivery at most: they lie in memory of their own, unlike the others.
+	joinedMax = 64
 )
 
 // inlet is one receive lane: what arrives by one socket, and by the tcp carriers that share the lane with it. The lock is
@@ -105,6 +108,9 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 		return
 	}
 	r.records(l, h.lane, body)
+	if len(r.joined) >= joinedMax {
+		r.deliver()
+	}
 }
 
 // open authenticates a datagram and takes note of it: replay window, epoch, address, sign of life. The receive lock is held.
@@ -237,6 +243,9 @@ func (l *Link) houseMessage(b []byte, now time.Time, parting *bye) *bye {
 	case houseBeat:
 		if m, err := parseBeat(b); err == nil {
 			l.told(m, now)
+			if l.stream == nil && l.shut.Load() && l.Err() != nil {
+				l.sendHouse(0, l.bye().put)
+			}
 		}
 	case houseProbe:
 		if m, err := parseProbe(b); err == nil {
@@ -286,7 +295,7 @@ const rttWeight = 8
 // farewell ends the link on the peer's word, with the last account of what it sent.
 func (l *Link) farewell(m bye) {
 	l.peers.frames.Store(m.frames)
-	l.peers.lost.Store(less(m.frames, l.received.Load()))
+	l.peers.final.Store(true)
 	l.end(&closedError{byPeer: true, reason: m.reason}, true)
 }
 

@@ -51,6 +51,9 @@ func (l *Link) Stats() Stats {
 		Drops: make(map[Drop]uint64), MTU: l.MTU(), PeerEpoch: l.peers.inEpoch.Load(),
 		LastHeard: l.since.Add(time.Duration(l.heard.Load())),
 	}
+	if l.peers.final.Load() { // stragglers may have come since
+		s.WireLost = less(s.PeerFramesSent, s.FramesReceived)
+	}
 	if k := l.tx.Load(); k != nil {
 		s.Epoch = k.epoch
 	}

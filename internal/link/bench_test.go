@@ -1,0 +1,132 @@
+package link
+
+import (
+	"bytes"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// wire is a socket that hands what is written straight to a receiver: the data path without system calls.
+type wire struct{ to *receiver }
+
+func (w *wire) ReadBatch([][]byte, []int, []int, []netip.AddrPort) (int, error) { return 0, nil }
+func (w *wire) LocalAddr() netip.AddrPort                                       { return netip.AddrPort{} }
+func (w *wire) Close() error                                                    { return nil }
+func (w *wire) WriteSegments(to netip.AddrPort, buf []byte, seg int) error {
+	for len(buf) > 0 {
+		d := buf[:min(seg, len(buf))]
+		buf = buf[len(d):]
+		w.to.datagram(d, to)
+	}
+	w.to.deliver()
+	return nil
+}
+
+// shortCircuit is a link whose frames come back to its own endpoint.
+func shortCircuit(t testing.TB, s suite, receive func(int, *Link, []ether.Packet)) *Link {
+	e := &Endpoint{cfg: Config{Receive: receive, Lanes: 1}}
+	secret := bytes.Repeat([]byte{1}, secretLen)
+	l, err := e.newLink(birth{mine: 7, theirs: 7, suite: s, session: session{out: secret, in: secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.size.Store(sizeLargest)
+	l.Start(true)
+	e.byLinkID.Store(&map[LinkID]*Link{7: l})
+	r := newReceiver(e, &inlet{}, nil)
+	r.now = time.Now()
+	e.lanes = []*outbox{newOutbox(0, &wire{r})}
+	return l
+}
+
+var traffic = []struct {
+	name string
+	make func() []ether.Packet
+}{
+	{"superframe64k", func() []ether.Packet { return []ether.Packet{superFrame(64_000, 1448)} }},
+	{"64x1400", func() []ether.Packet { return batchOf(64, 1400) }},
+	{"64x64", func() []ether.Packet { return batchOf(64, 64) }},
+	{"64x1514split", func() []ether.Packet { return batchOf(64, 1514) }},
+}
+
+func batchOf(n, size int) (pkts []ether.Packet) {
+	for i := range n {
+		pkts = append(pkts, frame(i, size))
+	}
+	return pkts
+}
+
+func bytesOf(pkts []ether.Packet) (n int64) {
+	for i := range pkts {
+		n += int64(len(pkts[i].Frame))
+	}
+	return n
+}
+
+// BenchmarkSealOpen: go test -bench SealOpen ./internal/link
+func BenchmarkSealOpen(b *testing.B) {
+	for _, s := range []suite{suiteAES, suiteChaCha} {
+		for _, c := range traffic {
+			b.Run(s.String()+"/"+c.name, func(b *testing.B) {
+				frames := 0
+				l := shortCircuit(b, s, func(_ int, _ *Link, pkts []ether.Packet) { frames += len(pkts) })
+				pkts := c.make()
+				b.SetBytes(bytesOf(pkts))
+				b.ReportAllocs()
+				for b.Loop() {
+					l.Send(0, pkts)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(frames), "ns/frame")
+			})
+		}
+	}
+}
+
+// BenchmarkLoopback: go test -bench Loopback ./internal/link
+func BenchmarkLoopback(b *testing.B) {
+	for _, carrier := range carriers {
+		for _, c := range traffic {
+			b.Run(carrier.String()+"/"+c.name, func(b *testing.B) {
+				var arrived atomic.Uint64
+				ca := newCA(b)
+				x, stopX := newSite(b, issue(b, ca, "a"), Kernel{}, "127.0.0.1:0", nil)
+				y, stopY := newSite(b, issue(b, ca, "b"), Kernel{}, "127.0.0.1:0", func(cfg *Config) {
+					cfg.Receive = func(_ int, _ *Link, pkts []ether.Packet) { arrived.Add(framesOf(pkts)) }
+				})
+				out, _ := dial(b, x, y, carrier)
+				pkts := c.make()
+				b.SetBytes(bytesOf(pkts))
+				b.ReportAllocs()
+				b.ResetTimer()
+				for b.Loop() {
+					out.Send(0, pkts)
+					for begin := time.Now(); out.framesSent()-arrived.Load() > 512; {
+						if time.Since(begin) > 100*time.Millisecond { // lost: forget them
+							arrived.Store(out.framesSent())
+						}
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(out.framesSent()), "ns/frame")
+				b.ReportMetric(float64(out.Stats().Drops[DropFull]), "drops")
+				b.StopTimer()
+				stopX()
+				stopY()
+			})
+		}
+	}
+}
+
+func TestDataPathAllocatesNothing(t *testing.T) {
+	for _, c := range traffic {
+		l := shortCircuit(t, preferred()[0], func(int, *Link, []ether.Packet) {})
+		pkts := c.make()
+		l.Send(0, pkts)
+		if n := testing.AllocsPerRun(100, func() { l.Send(0, pkts) }); n > 0 {
+			t.Errorf("%s: %v allocations a batch", c.name, n)
+		}
+	}
+}
