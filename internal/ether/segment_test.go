@@ -41,10 +41,10 @@ func TestSegmentIsItsSlowTwin(t *testing.T) {
 		}
 		before := clone(&p)
 		got := cutAll(t, &p, maxFrame)
-		if diff := cmp.Diff(shape.pieces(maxFrame), got); diff != "" {
+		if diff := cmp.Diff(shape.pieces(maxFrame), got, wholeFrames()); diff != "" {
 			t.Fatalf("pieces differ (-twin +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(before, p); diff != "" {
+		if diff := cmp.Diff(before, p, wholeFrames()); diff != "" {
 			t.Fatalf("the super-frame was changed:\n%s", diff)
 		}
 		if maxFrame == 0 {
@@ -80,7 +80,7 @@ func TestSegmentPassesWhatIsNoSuperFrame(t *testing.T) {
 	} {
 		p := Packet{Frame: frame, Hops: 3}
 		got := cutAll(t, &p, 5)
-		if diff := cmp.Diff([]Packet{{Frame: bytes.Clone(frame), Hops: 3}}, got); diff != "" {
+		if diff := cmp.Diff([]Packet{{Frame: bytes.Clone(frame), Hops: 3}}, got, wholeFrames()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

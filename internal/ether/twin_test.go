@@ -1,9 +1,11 @@
 package ether
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -207,4 +209,9 @@ func (s shape) verify(f Frame) error {
 		return fmt.Errorf("transport sums to %#x", got)
 	}
 	return nil
+}
+
+// wholeFrames compares frames at once; byte by byte takes seconds.
+func wholeFrames() cmp.Option {
+	return cmp.Comparer(func(a, b Frame) bool { return bytes.Equal(a, b) })
 }

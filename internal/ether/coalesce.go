@@ -1,0 +1,176 @@
+package ether
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// Coalescer joins the pieces of TCP super-frames that arrive one behind the other. It belongs to one worker; its
+// zero value is ready.
+type Coalescer struct {
+	out    []Packet
+	memory []byte // of the joined frames of one batch
+}
+
+// Join returns the packets with neighbours joined that could be pieces of one super-frame: whole TCP segments
+// with the same headers, following each other in sequence, equally long but for the last, with true checksums of
+// their IP headers and partial checksums of their payload. Nothing else is touched or moved, and cutting what it
+// returns gives back exactly the frames it was given. What it returns is valid until the next call, and as long
+// as the packets it was given.
+//
+// A complete checksum is never joined: the joined packet would vouch for bytes that nobody has verified.
+func (c *Coalescer) Join(pkts []Packet) []Packet {
+	total := 0
+	for i := range pkts {
+		total += len(pkts[i].Frame)
+	}
+	if cap(c.memory) < total {
+		c.memory = make([]byte, 0, total)
+	}
+	c.out, c.memory = c.out[:0], c.memory[:0]
+	for len(pkts) > 0 {
+		r, ok := startRun(&pkts[0])
+		for ok && r.n < len(pkts) && !r.ended {
+			ok = r.add(&pkts[r.n])
+		}
+		if r.n < 2 {
+			c.out = append(c.out, pkts[0])
+			pkts = pkts[1:]
+			continue
+		}
+		c.out = append(c.out, c.join(&r, pkts[:r.n]))
+		pkts = pkts[r.n:]
+	}
+	return c.out
+}
+
+const (
+	tcpACK    = 0x10
+	tcpECE    = 0x40
+	joinFlags = tcpACK | tcpECE | tcpCWR | lastFlags // with any other flag a segment stays alone
+)
+
+// run is a row of segments that belong together, n of them so far.
+type run struct {
+	headers
+	first  *Packet
+	n      int
+	size   int    // bytes of payload in each but the last
+	total  int    // bytes of payload so far
+	id     uint16 // IPv4 identification of the first
+	seq    uint32 // TCP sequence number of the first
+	flags  byte   // TCP flags of the first
+	pseudo uint16 // pseudo-header's sum of the first, and the length that is in it
+	length uint16
+	ended  bool // the last added can only be a last piece
+}
+
+// startRun reads the first segment of a row; false where it stays alone.
+func startRun(p *Packet) (run, bool) {
+	r := run{first: p, n: 1}
+	if !p.Offload.Partial() || p.Offload.Segmented() {
+		return r, false
+	}
+	h, ok := p.Frame.headers()
+	if !ok || h.proto != protoTCP || h.payload > maxHeader || h.payload == len(p.Frame) {
+		return r, false
+	}
+	f := p.Frame
+	r.headers = h
+	r.size = len(f) - h.payload
+	r.total = r.size
+	r.seq = binary.BigEndian.Uint32(f[h.l4+4:])
+	r.flags = f[h.l4+13]
+	r.pseudo = binary.BigEndian.Uint16(f[h.l4+16:])
+	r.length = uint16(len(f) - h.l4)
+	if !h.v6 {
+		r.id = binary.BigEndian.Uint16(f[h.l3+4:])
+	}
+	return r, r.flags&^joinFlags == 0 && r.flags&lastFlags == 0 && r.whole(p)
+}
+
+// whole reports whether a segment with the layout of this row has true marks, lengths and IP checksum.
+func (r *run) whole(p *Packet) bool {
+	f := p.Frame
+	if !p.Offload.Partial() || p.Offload.Segmented() || int(p.Offload.CsumStart) != r.l4 ||
+		int(p.Offload.CsumOffset) != r.checksumOffset() || f.ipEnd(r.headers) != len(f) {
+		return false
+	}
+	return r.v6 || fold(sumBytes(0, f[r.l3:r.l4])) == 0xffff
+}
+
+// add takes the next segment into the row, or reports false and leaves the row as it was.
+func (r *run) add(p *Packet) bool {
+	f := p.Frame
+	size := len(f) - r.payload
+	if size <= 0 || size > r.size || len(r.first.Frame)+r.total+size-r.size-r.l3 > maxIP || p.Hops != r.first.Hops {
+		return false
+	}
+	if !r.sameHeaders(f) || !r.whole(p) {
+		return false
+	}
+	flags := f[r.l4+13]
+	if flags&^lastFlags != r.flags&^tcpCWR || binary.BigEndian.Uint32(f[r.l4+4:]) != r.seq+uint32(r.total) {
+		return false
+	}
+	if !r.v6 && binary.BigEndian.Uint16(f[r.l3+4:]) != r.id+uint16(r.n) {
+		return false
+	}
+	length := uint16(len(f) - r.l4)
+	if binary.BigEndian.Uint16(f[r.l4+16:]) != replace16(r.pseudo, r.length, length) {
+		return false
+	}
+	r.n++
+	r.total += size
+	r.ended = size < r.size || flags&lastFlags != 0
+	return true
+}
+
+// sameHeaders compares all that is the same in every piece of a super-frame.
+func (r *run) sameHeaders(f Frame) bool {
+	g := r.first.Frame
+	if r.v6 {
+		if !bytes.Equal(f[:r.l3+4], g[:r.l3+4]) || !bytes.Equal(f[r.l3+6:r.l4+4], g[r.l3+6:r.l4+4]) {
+			return false
+		}
+	} else if !bytes.Equal(f[:r.l3+2], g[:r.l3+2]) || !bytes.Equal(f[r.l3+6:r.l3+10], g[r.l3+6:r.l3+10]) ||
+		!bytes.Equal(f[r.l3+12:r.l4+4], g[r.l3+12:r.l4+4]) {
+		return false
+	}
+	return bytes.Equal(f[r.l4+8:r.l4+13], g[r.l4+8:r.l4+13]) && // acknowledgement, data offset
+		bytes.Equal(f[r.l4+14:r.l4+16], g[r.l4+14:r.l4+16]) && // window
+		bytes.Equal(f[r.l4+18:r.payload], g[r.l4+18:r.payload]) // urgent pointer, options
+}
+
+// join writes the super-frame of a row into the coalescer's memory.
+func (c *Coalescer) join(r *run, pkts []Packet) Packet {
+	start := len(c.memory)
+	c.memory = append(c.memory, r.first.Frame...)
+	for i := range pkts[1:] {
+		c.memory = append(c.memory, pkts[1+i].Frame[r.payload:]...)
+	}
+	f := Frame(c.memory[start:len(c.memory):len(c.memory)])
+	last := pkts[len(pkts)-1].Frame
+	f[r.l4+13] |= last[r.l4+13] & lastFlags
+	binary.BigEndian.PutUint16(f[r.l4+16:], replace16(r.pseudo, r.length, uint16(len(f)-r.l4)))
+	p := Packet{Frame: f, Hops: r.first.Hops, Offload: Offload{
+		Flags:      NeedsChecksum,
+		GSOType:    GSOTCPv4,
+		HdrLen:     uint16(r.payload),
+		GSOSize:    uint16(r.size),
+		CsumStart:  uint16(r.l4),
+		CsumOffset: uint16(r.checksumOffset()),
+	}}
+	if r.v6 {
+		p.Offload.GSOType = GSOTCPv6
+		binary.BigEndian.PutUint16(f[r.l3+4:], uint16(len(f)-r.l3-ipv6HeaderLen))
+	} else {
+		binary.BigEndian.PutUint16(f[r.l3+2:], uint16(len(f)-r.l3))
+		binary.BigEndian.PutUint16(f[r.l3+10:], 0)
+		binary.BigEndian.PutUint16(f[r.l3+10:], ^fold(sumBytes(0, f[r.l3:r.l4])))
+	}
+	if r.flags&tcpCWR != 0 {
+		p.Offload.GSOType |= gsoECN
+	}
+	return p
+}
