@@ -12,9 +12,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/lab"
 )
 
 func main() {
+	lab.MaybeChild()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -24,6 +27,9 @@ func main() {
 // commands is the one place where the commands of the program are listed; its help sorts them.
 func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
+		proxyCommand(c),
+		hostCommand(c),
+		patternsCommand(c),
 		joinCommand(c),
 		statusCommand(c),
 		nodesCommand(c),

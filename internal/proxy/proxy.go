@@ -33,9 +33,10 @@ type Config struct {
 
 // Proxy is one Proxy. New touches nothing; Run does.
 type Proxy struct {
-	cfg  Config
-	node *node.Node
-	mail *mailbox
+	cfg   Config
+	node  *node.Node
+	mail  *mailbox
+	ready chan struct{}
 }
 
 // New prepares a Proxy; Run starts it.
@@ -46,7 +47,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Proxy{cfg: cfg, mail: newMailbox()}
+	p := &Proxy{cfg: cfg, mail: newMailbox(), ready: make(chan struct{})}
 	cfg.Node.Hub = p
 	var err error
 	p.node, err = node.New(cfg.Node)
@@ -55,6 +56,9 @@ func New(cfg Config) (*Proxy, error) {
 
 // Node is the node that the Proxy runs on.
 func (p *Proxy) Node() *node.Node { return p.node }
+
+// Ready is closed when the Proxy answers for the overlay.
+func (p *Proxy) Ready() <-chan struct{} { return p.ready }
 
 // Run serves until ctx ends.
 func (p *Proxy) Run(ctx context.Context) error {
@@ -70,6 +74,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		close(p.ready)
 		return h.run(ctx)
 	})
 	return group.Wait()

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
+	"github.com/virtuoso-vnet/virtuoso/internal/port"
+	"github.com/virtuoso-vnet/virtuoso/internal/server"
+	"github.com/virtuoso-vnet/virtuoso/internal/store"
+)
+
+const (
+	// defaultPort is the UDP and TCP port of the overlay called vnet; unassigned by IANA.
+	defaultPort = 4747
+	// otherPorts is where the ports of other overlays begin: below the range the kernel takes for outgoing connections.
+	otherPorts = 20000
+	// otherPortCount is how many ports the names of overlays are spread over.
+	otherPortCount = 10000
+	// stateFile holds what a daemon must remember, in its state directory.
+	stateFile = "state.db"
+)
+
+// daemonFlags are what both roles are started with.
+type daemonFlags struct {
+	state     string
+	listen    string
+	advertise []string
+	taps      []string // NAME or NAME=INTERFACE
+	tapFDs    []string // NAME=FD,FD…
+	lans      []string // INTERFACE or NAME=INTERFACE
+	carrier   string
+	verbose   bool
+}
+
+func (f *daemonFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.state, "state", "", "state `directory` (default: by overlay)")
+	flags.StringVar(&f.listen, "listen", "", "`IP:PORT` for udp and tcp (default: every address, a port by overlay)")
+	flags.StringSliceVar(&f.advertise, "advertise", nil, "a further `IP:PORT` where other nodes can reach this one; may be repeated")
+	flags.StringArrayVar(&f.taps, "tap", nil, "create a TAP device as port `NAME[=INTERFACE]`; may be repeated")
+	flags.StringArrayVar(&f.tapFDs, "tap-fd", nil, "use TAP queues handed over as descriptors: `NAME=FD[,FD…]`; may be repeated")
+	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
+	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event in detail")
+}
+
+// portOf gives every overlay a port of its own, so that two run on one machine.
+func portOf(overlay string) uint16 {
+	if overlay == defaultOverlay {
+		return defaultPort
+	}
+	h := fnv.New32a()
+	h.Write([]byte(overlay))
+	return uint16(otherPorts + h.Sum32()%otherPortCount)
+}
+
+// daemon is what is common to the making of both roles.
+type daemon struct {
+	state  string
+	listen netip.AddrPort
+	offer  []netip.AddrPort
+	wish   link.Carrier
+	log    *slog.Logger
+	store  *store.Store
+	ports  []port.Port
+	boot   uint64
+}
+
+// prepare opens what a daemon needs. What it opened is closed again by close, also after an error.
+func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
+	d = &daemon{boot: uint64(time.Now().UnixMicro())}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	level := slog.LevelInfo
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	d.log = slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	if d.state = f.state; d.state == "" {
+		if d.state, err = stateDir(c.overlay); err != nil {
+			return d, err
+		}
+	}
+	if d.listen, err = f.listenAt(c.overlay); err != nil {
+		return d, err
+	}
+	for _, text := range f.advertise {
+		at, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return d, usagef("cannot advertise %q: want IP:PORT", text)
+		}
+		d.offer = append(d.offer, at)
+	}
+	if d.wish, err = carrierWish(f.carrier); err != nil {
+		return d, err
+	}
+	if err := os.MkdirAll(d.state, 0o700); err != nil {
+		return d, fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	if d.store, err = store.Open(filepath.Join(d.state, stateFile)); err != nil {
+		return d, err
+	}
+	d.ports, err = f.openPorts(d.listen.Port())
+	return d, err
+}
+
+func (d *daemon) close() {
+	for _, p := range d.ports {
+		p.Close()
+	}
+	if d.store != nil {
+		d.store.Close()
+	}
+}
+
+func (f *daemonFlags) listenAt(overlay string) (netip.AddrPort, error) {
+	if f.listen == "" {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), portOf(overlay)), nil
+	}
+	at, err := netip.ParseAddrPort(f.listen)
+	if err != nil {
+		return at, usagef("cannot listen at %q: want IP:PORT, such as 0.0.0.0:%d", f.listen, defaultPort)
+	}
+	return at, nil
+}
+
+func carrierWish(s string) (link.Carrier, error) {
+	for _, one := range []link.Carrier{link.Auto, link.UDP, link.TCP} {
+		if s == one.String() {
+			return one, nil
+		}
+	}
+	return 0, usagef("cannot use carrier %q: give auto, udp or tcp", s)
+}
+
+// openPorts opens every port asked for; what is open already is closed when one fails.
+func (f *daemonFlags) openPorts(underlay uint16) (ports []port.Port, err error) {
+	defer func() {
+		if err != nil {
+			for _, p := range ports {
+				p.Close()
+			}
+		}
+	}()
+	take := func(p port.Port, err error) error {
+		if err == nil {
+			ports = append(ports, p)
+		}
+		return err
+	}
+	for _, text := range f.taps {
+		name, device := split(text)
+		if err := take(port.OpenTAP(port.TAPConfig{Name: name, Interface: device})); err != nil {
+			return ports, err
+		}
+	}
+	for _, text := range f.tapFDs {
+		name, list, ok := strings.Cut(text, "=")
+		fds, err := descriptors(list)
+		if !ok || err != nil {
+			return ports, usagef("cannot use --tap-fd %q: want NAME=FD[,FD…], such as vm1=3,4", text)
+		}
+		if err := take(port.TAPFromFDs(name, fds)); err != nil {
+			return ports, err
+		}
+	}
+	for _, text := range f.lans {
+		name, device := split(text)
+		if err := take(openLAN(name, device, underlay)); err != nil {
+			return ports, err
+		}
+	}
+	return ports, nil
+}
+
+// split reads NAME=INTERFACE, or one word for both.
+func split(text string) (name, device string) {
+	name, device, ok := strings.Cut(text, "=")
+	if !ok {
+		return text, text
+	}
+	return name, device
+}
+
+func descriptors(list string) ([]int, error) {
+	var fds []int
+	for _, s := range strings.Split(list, ",") {
+		fd, err := strconv.Atoi(s)
+		if err != nil || fd < 3 {
+			return nil, fmt.Errorf("cannot use descriptor %q", s)
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+// run serves the daemon's API beside it until ctx ends or one of them fails.
+func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main func(context.Context) error, ready <-chan struct{}) error {
+	socket := c.socket
+	if socket == "" {
+		socket = socketPath(c.overlay)
+	}
+	srv := server.New(service, server.Config{Socket: socket, Log: d.log})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return main(ctx) })
+	group.Go(func() error {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+		return srv.Run(ctx)
+	})
+	group.Go(func() error {
+		select {
+		case <-srv.Ready():
+			return announce(c.out, service.Name(), c.overlay, socket)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func announce(out io.Writer, name, overlay, socket string) error {
+	_, err := fmt.Fprintf(out, "node %s of overlay %s is up; ask it with: vnet status --socket %s\n", name, overlay, socket)
+	return err
+}
+
+// answerer makes what answers calls of other daemons.
+func answerer(service func() server.Daemon) func(context.Context, string, []byte) control.Answer {
+	return func(ctx context.Context, method string, body []byte) control.Answer {
+		out, err := server.Dispatch(ctx, service(), method, body)
+		if err != nil {
+			e := api.AsError(err)
+			return control.Answer{Code: e.Code.String(), Error: e.Text()}
+		}
+		return control.Answer{Body: slices.Clone(out)}
+	}
+}
