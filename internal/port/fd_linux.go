@@ -17,7 +17,6 @@ import (
 type queue struct {
 	fd   int
 	wake int // event counter of the whole port, readable once it closes
-	gate *gate
 	// look is how long wait waits at most, or 0 for ever; idle is whether it did. Both belong to the reader.
 	look time.Duration
 	idle bool

@@ -41,6 +41,7 @@ type LANConfig struct {
 type LAN struct {
 	name   string
 	queue  queue
+	gate   *gate
 	mac    ether.MAC
 	index  int
 	vnet   bool // the kernel puts marks in front of frames
@@ -77,9 +78,9 @@ func openLAN(c LANConfig) (*LAN, error) {
 		dev.close()
 		return nil, err
 	}
-	l := &LAN{name: c.Name, mac: mac, index: iface.Index, device: dev}
+	l := &LAN{name: c.Name, mac: mac, index: iface.Index, device: dev, gate: newGate()}
 	l.outlet.door = l
-	l.outlet.mtu.Store(int64(iface.MTU))
+	l.outlet.start(0, iface.MTU)
 	if err := l.open(c.Underlay); err != nil {
 		dev.close()
 		return nil, err
@@ -101,7 +102,7 @@ func (l *LAN) open(underlay []netip.AddrPort) error {
 		_ = unix.Close(fd)
 		return err
 	}
-	l.queue = queue{fd: fd, wake: wake, gate: newGate(), look: lanLook}
+	l.queue = queue{fd: fd, wake: wake, look: lanLook}
 	if err := l.setUp(underlay); err != nil {
 		_ = unix.Close(fd)
 		_ = unix.Close(wake)
@@ -114,7 +115,7 @@ func (l *LAN) setUp(underlay []netip.AddrPort) error {
 	fd := l.queue.fd
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err == nil {
 		l.vnet = true
-		l.outlet.takes.Store(uint32(takesAll))
+		l.outlet.start(takesAll, int(l.outlet.mtu.Load()))
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
 		return fmt.Errorf("cannot ask for tags: %w", err)
@@ -196,23 +197,27 @@ func specified(ours []netip.AddrPort) ([]netip.AddrPort, error) {
 	return out, nil
 }
 
+// Name returns what the user calls the port.
 func (l *LAN) Name() string { return l.name }
 
+// Queues returns 1: a packet socket is one queue.
 func (l *LAN) Queues() int { return 1 }
 
+// Read waits for frames that arrive at the interface.
 func (l *LAN) Read(_ int, b *Batch) error {
-	if !l.queue.gate.enter() {
+	if !l.gate.enter() {
 		return net.ErrClosed
 	}
-	defer l.queue.gate.leave()
+	defer l.gate.leave()
 	return l.lifeError(l.queue.fill(b, l.receive))
 }
 
+// Write sends frames out of the interface.
 func (l *LAN) Write(q int, pkts []ether.Packet) (int, error) {
-	if !l.queue.gate.enter() {
+	if !l.gate.enter() {
 		return 0, net.ErrClosed
 	}
-	defer l.queue.gate.leave()
+	defer l.gate.leave()
 	n, err := l.outlet.write(q, pkts)
 	return n, l.lifeError(err)
 }
@@ -252,9 +257,16 @@ func (l *LAN) refreshMTU() int {
 	return int(l.outlet.mtu.Load())
 }
 
+// SetOffloads chooses what the port takes unfinished; what it gives is up to the interface.
+func (l *LAN) SetOffloads(names []string) error {
+	_, err := l.outlet.use(names)
+	return err
+}
+
+// Info describes the port.
 func (l *LAN) Info() Info {
-	if l.queue.gate.enter() {
-		defer l.queue.gate.leave()
+	if l.gate.enter() {
+		defer l.gate.leave()
 		l.refreshMTU()
 		// The kernel counts from one asking to the next.
 		if stats, err := unix.GetsockoptTpacketStats(l.queue.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
@@ -273,8 +285,9 @@ func (l *LAN) Info() Info {
 	}
 }
 
+// Close leaves the LAN.
 func (l *LAN) Close() error {
-	if !l.queue.gate.close(func() { ring(l.queue.wake) }) {
+	if !l.gate.close(func() { ring(l.queue.wake) }) {
 		return net.ErrClosed
 	}
 	_ = unix.Close(l.queue.fd) // nothing is buffered that could be lost

@@ -2,6 +2,7 @@ package port
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -137,6 +138,35 @@ func TestQueuesFromAnotherNamespace(t *testing.T) {
 	same(t, []ether.Packet{r.packet()}, expect(t, m.peer, 1))
 	send(t, m.peer, r.packet())
 	same(t, []ether.Packet{r.packet()}, expect(t, queuePort{p}, 1))
+}
+
+func TestTAPInAnotherNamespace(t *testing.T) {
+	needNamespace(t)
+	path, leave := make(chan string), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			path <- ""
+			return
+		}
+		path <- fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
+		<-leave
+	}()
+	defer close(leave)
+	p, err := OpenTAP(TAPConfig{Name: "away", Namespace: <-path, MTU: 1300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	if _, err := netlink.LinkByName("away"); err == nil {
+		t.Fatal("the TAP is in our own namespace")
+	}
+	if got := p.Info().MTU; got != 1300 {
+		t.Fatalf("MTU %d, want 1300", got)
+	}
+	if _, err := OpenTAP(TAPConfig{Name: "away", Namespace: "no-such-namespace"}); err == nil {
+		t.Fatal("no error for a namespace that does not exist")
+	}
 }
 
 func TestDescriptorsThatAreNoQueues(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 )
@@ -23,10 +24,12 @@ func TestMain(m *testing.M) {
 	cmd.Env = append(os.Environ(), insideKey+"=yes")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig:   syscall.SIGKILL,
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
+	runtime.LockOSThread() // the child's life hangs on this thread
 	if err := cmd.Start(); err != nil {
 		_ = os.Setenv(insideKey, fmt.Sprintf("no namespaces of our own: %v", err))
 		os.Exit(m.Run())

@@ -2,6 +2,8 @@ package port
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -29,6 +31,22 @@ func (t takes) names() []string {
 	return names
 }
 
+// parseTakes reads what names returns.
+func parseTakes(names []string) (takes, error) {
+	var t takes
+	for _, name := range names {
+		i := slices.Index(takesAll.names(), name)
+		if i < 0 {
+			return 0, fmt.Errorf("cannot use offload %q: there are %v", name, takesAll.names())
+		}
+		t |= 1 << i
+	}
+	if t != 0 && t&takesChecksum == 0 {
+		return 0, errors.New("cannot use segmentation without csum: the pieces of a super-frame have unfinished checksums")
+	}
+	return t, nil
+}
+
 // maxDatagrams is how many datagrams a UDP super-frame may have: UDP_MAX_SEGMENTS before Linux 6.9.
 const maxDatagrams = 64
 
@@ -52,10 +70,29 @@ var (
 // outlet makes of packets what its door takes. Any goroutine may use it.
 type outlet struct {
 	door  door
+	able  takes         // what the kernel said at the start; fixed
 	mtu   atomic.Int64  // bytes; 0 = not known, nothing is too long
-	takes atomic.Uint32 // a set of takes; shrinks when the kernel refuses one
+	takes atomic.Uint32 // a set of takes, part of able; shrinks when the kernel refuses one
 	drops drops
 	pool  sync.Pool // of *cutter
+}
+
+// start sets what the door can take, all of which is used from now on.
+func (o *outlet) start(able takes, mtu int) {
+	o.able = able
+	o.takes.Store(uint32(able))
+	o.mtu.Store(int64(mtu))
+}
+
+// use makes the outlet use these offloads, as far as the door can, and returns which.
+func (o *outlet) use(names []string) (takes, error) {
+	t, err := parseTakes(names)
+	if err != nil {
+		return 0, err
+	}
+	t &= o.able
+	o.takes.Store(uint32(t))
+	return t, nil
 }
 
 // write delivers packets to queue q and returns how many went whole.

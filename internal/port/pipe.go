@@ -96,8 +96,7 @@ type pipeEnd struct {
 func newPipeEnd(name string, in, out *pipeQueue) *pipeEnd {
 	e := &pipeEnd{name: name, in: in, out: out, gate: newGate()}
 	e.outlet.door = e
-	e.outlet.mtu.Store(pipeMTU)
-	e.outlet.takes.Store(uint32(takesAll))
+	e.outlet.start(takesAll, pipeMTU)
 	return e
 }
 
@@ -120,6 +119,11 @@ func (e *pipeEnd) Write(q int, pkts []ether.Packet) (int, error) {
 	}
 	defer e.gate.leave()
 	return e.outlet.write(q, pkts)
+}
+
+func (e *pipeEnd) SetOffloads(names []string) error {
+	_, err := e.outlet.use(names)
+	return err
 }
 
 func (e *pipeEnd) Info() Info {

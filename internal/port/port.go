@@ -30,6 +30,13 @@ type Port interface {
 	Close() error
 }
 
+// Switcher is a port whose offloads can be chosen while it runs. All ports of this package are.
+type Switcher interface {
+	// SetOffloads chooses what the port takes and gives unfinished from now on: any of csum, tso4, tso6, uso. What
+	// the kernel cannot do is left out; Info says what remains.
+	SetOffloads(names []string) error
+}
+
 // The kinds of ports.
 const (
 	KindTAP    = "tap"    // a TAP device of our own: behind it is a VM or a namespace

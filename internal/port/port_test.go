@@ -42,6 +42,8 @@ var doors = []struct {
 // queuePort reads all queues of a TAP as one, since the kernel chooses the queue.
 type queuePort struct{ Port }
 
+func (p queuePort) SetOffloads(names []string) error { return p.Port.(Switcher).SetOffloads(names) }
+
 func (p queuePort) Read(_ int, b *Batch) error {
 	t := p.Port.(*tap)
 	for {
@@ -234,6 +236,39 @@ func outletOf(p Port) *outlet {
 		return &p.outlet
 	}
 	panic(fmt.Sprintf("no outlet in %T", p))
+}
+
+func TestOffloadsAreSwitched(t *testing.T) {
+	for _, door := range doors {
+		t.Run(door.name, func(t *testing.T) {
+			near, far := door.open(t)
+			all, switcher := near.Info().Offloads, near.(Switcher)
+			r := recipe{payload: 4000, gso: 1000}
+			for _, names := range [][]string{{}, {"csum"}, {"csum", "tso6"}} {
+				if err := switcher.SetOffloads(names); err != nil {
+					t.Fatal(err)
+				}
+				if got := near.Info().Offloads; len(got) != len(names) {
+					t.Fatalf("%v were chosen, %v are used", names, got)
+				}
+				send(t, near, r.packet())
+				if got := expect(t, far, 4); got[0].Offload.Partial() != (len(names) > 0) {
+					t.Fatalf("%v: marks %+v", names, got[0].Offload)
+				}
+			}
+			if err := switcher.SetOffloads([]string{"tso4"}); err == nil {
+				t.Fatal("segmentation without checksums was taken")
+			}
+			if err := switcher.SetOffloads([]string{"warp"}); err == nil {
+				t.Fatal("an offload that does not exist was taken")
+			}
+			if err := switcher.SetOffloads(all); err != nil {
+				t.Fatal(err)
+			}
+			send(t, near, r.packet())
+			same(t, []ether.Packet{r.packet()}, expect(t, far, 1))
+		})
+	}
 }
 
 func TestDHCPIsComplete(t *testing.T) {

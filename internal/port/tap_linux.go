@@ -144,11 +144,10 @@ func newTAP(c TAPConfig, kind string, fds []int, dev device) (*tap, error) {
 	}
 	t := &tap{name: c.Name, iface: c.Interface, kind: kind, mac: mac, wake: wake, gate: newGate(), device: dev}
 	for _, fd := range fds {
-		t.queues = append(t.queues, queue{fd: fd, wake: wake, gate: t.gate})
+		t.queues = append(t.queues, queue{fd: fd, wake: wake})
 	}
 	t.outlet.door = t
-	t.outlet.mtu.Store(int64(c.MTU))
-	t.outlet.takes.Store(uint32(has))
+	t.outlet.start(has, c.MTU)
 	return t, nil
 }
 
@@ -260,6 +259,22 @@ func (t *tap) refreshMTU() int {
 		}
 	}
 	return int(t.outlet.mtu.Load())
+}
+
+func (t *tap) SetOffloads(names []string) error {
+	if !t.gate.enter() {
+		return net.ErrClosed
+	}
+	defer t.gate.leave()
+	use, err := t.outlet.use(names)
+	if err != nil {
+		return err
+	}
+	// The choice is the device's, not the queue's.
+	if err := unix.IoctlSetInt(t.queues[0].fd, unix.TUNSETOFFLOAD, tunOffloads(use)); err != nil {
+		return fmt.Errorf("cannot choose offloads of TAP %q: %w", t.iface, err)
+	}
+	return nil
 }
 
 func (t *tap) Info() Info {
