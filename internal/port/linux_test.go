@@ -39,16 +39,16 @@ func TestTAPIsSetUp(t *testing.T) {
 }
 
 func TestVanishedInterface(t *testing.T) {
-	rows := map[string]func() Port{
-		"tap": func() Port { return openTestTAP(t, TAPConfig{Name: "victim"}) },
-		"lan": func() Port {
+	rows := map[string]func(t *testing.T) Port{
+		"tap": func(t *testing.T) Port { return openTestTAP(t, TAPConfig{Name: "victim"}) },
+		"lan": func(t *testing.T) Port {
 			addVeth(t, "victim", "witness")
 			return openTestLAN(t, "victim")
 		},
 	}
 	for name, open := range rows {
 		t.Run(name, func(t *testing.T) {
-			p := open()
+			p := open(t)
 			done := make(chan error)
 			go func() {
 				b := NewBatch(1)
@@ -98,7 +98,7 @@ func TestDownInterfaceDropsAndComesBack(t *testing.T) {
 
 // TestQueuesFromAnotherNamespace makes a TAP as a lab does: in a namespace that this process then leaves.
 func TestQueuesFromAnotherNamespace(t *testing.T) {
-	needNamespace(t)
+	needTAP(t)
 	type made struct {
 		fds  []int
 		peer Port
@@ -141,7 +141,7 @@ func TestQueuesFromAnotherNamespace(t *testing.T) {
 }
 
 func TestTAPInAnotherNamespace(t *testing.T) {
-	needNamespace(t)
+	needTAP(t)
 	path, leave := make(chan string), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // and never unlocked
@@ -183,6 +183,7 @@ func TestDescriptorsThatAreNoQueues(t *testing.T) {
 }
 
 func TestBridge(t *testing.T) {
+	needTAP(t)
 	addVeth(t, "left", "right")
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br7", MTU: 1450}}
 	if err := netlink.LinkAdd(bridge); err != nil {

@@ -137,7 +137,13 @@ func openQueues(name string, n int) (fds []int, given string, err error) {
 
 func openQueue(name string, flags int) (fd int, given string, err error) {
 	fd, err = unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.EACCES):
+		return -1, "", fmt.Errorf("cannot open %s: this user may not; chmod 0666 lets all users", tunDevice)
+	case errors.Is(err, unix.ENOENT):
+		return -1, "", fmt.Errorf("cannot open %s: it does not exist; load the kernel module tun, or give the container the device", tunDevice)
+	default:
 		return -1, "", fmt.Errorf("cannot open %s: %w", tunDevice, err)
 	}
 	r, err := unix.NewIfreq(name)

@@ -63,7 +63,7 @@ func (p queuePort) Read(_ int, b *Batch) error {
 
 func openTestTAP(t testing.TB, c TAPConfig) Port {
 	t.Helper()
-	needNamespace(t)
+	needTAP(t)
 	p, err := OpenTAP(c)
 	if err != nil {
 		t.Fatal(err)
