@@ -1,0 +1,200 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// settle is how long an overlay may take to come up: processes on a busy machine, then a handshake.
+	settle = 20 * time.Second
+	// poll is how often a daemon that is coming up is asked.
+	poll = 50 * time.Millisecond
+)
+
+// Daemons are the vnet daemons of a lab: separate processes of the program, with default configuration, that do not know
+// where they are. Their standard error is kept for whoever asks.
+type Daemons struct {
+	lab *Lab
+
+	mu      sync.Mutex // guards the following
+	running map[string]*daemon
+}
+
+type daemon struct {
+	proc *Proc
+	log  *tail
+}
+
+// StartOverlay starts the daemons the spec names: the Proxy, and on each host a daemon that joins with a token and holds
+// the host's VMs. It returns when every host's star link stands. args are added to every daemon's command line.
+func (l *Lab) StartOverlay(ctx context.Context, args ...string) (*Daemons, error) {
+	if l.spec.Overlay.Proxy == "" {
+		return nil, errors.New("cannot start the overlay: the lab names no Proxy; add `overlay: {proxy: HOST}`")
+	}
+	d := &Daemons{lab: l, running: map[string]*daemon{}}
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	if err := d.StartProxy(ctx, args...); err != nil {
+		return d, err
+	}
+	var group sync.WaitGroup
+	hosts := l.overlayHosts()
+	failures := make([]error, len(hosts))
+	for i, host := range hosts {
+		group.Go(func() {
+			if failures[i] = d.Join(ctx, host); failures[i] == nil {
+				failures[i] = d.StartHost(ctx, host, args...)
+			}
+		})
+	}
+	group.Wait()
+	return d, errors.Join(failures...)
+}
+
+// overlayHosts are the hosts that run a host daemon.
+func (l *Lab) overlayHosts() []string {
+	if len(l.spec.Overlay.Hosts) > 0 {
+		return l.spec.Overlay.Hosts
+	}
+	var hosts []string
+	for _, h := range l.spec.Hosts {
+		if h.Name != l.spec.Overlay.Proxy && len(l.spec.VMsOn(h.Name)) > 0 {
+			hosts = append(hosts, h.Name)
+		}
+	}
+	return hosts
+}
+
+// StartProxy starts the Proxy and waits until it answers.
+func (d *Daemons) StartProxy(ctx context.Context, args ...string) error {
+	host := d.lab.spec.Overlay.Proxy
+	if err := d.start(host, append([]string{"proxy"}, args...)); err != nil {
+		return err
+	}
+	return d.answers(ctx, host, func(map[string]any) bool { return true })
+}
+
+// Join enrols a host with a token, as its owner would.
+func (d *Daemons) Join(ctx context.Context, host string) error {
+	at := d.lab.Address(d.lab.spec.Overlay.Proxy)
+	token, err := d.Vnet(ctx, d.lab.spec.Overlay.Proxy, "token", "create", "--name", host, "--address", fmt.Sprintf("%s:4747", at))
+	if err != nil {
+		return err
+	}
+	var out, complaint bytes.Buffer
+	join, err := d.lab.Command(host, []string{Self, "join", "-", "--name", host}, CmdOptions{
+		Name: "vnet", Stdin: strings.NewReader(token), Stdout: &out, Stderr: &complaint,
+	})
+	if err != nil {
+		return err
+	}
+	if exit, err := join.Wait(); err != nil {
+		return err
+	} else if !exit.Success() {
+		return fmt.Errorf("cannot join %s: %s", host, complaint.String())
+	}
+	return nil
+}
+
+// StartHost starts a host's daemon with the queues of its VMs, and waits until its star link stands.
+func (d *Daemons) StartHost(ctx context.Context, host string, args ...string) error {
+	if err := d.start(host, append([]string{"host"}, args...)); err != nil {
+		return err
+	}
+	return d.answers(ctx, host, func(status map[string]any) bool { return status["star"] == "LINK_STATE_UP" })
+}
+
+// start runs a daemon with the TAP queues of the host's VMs as descriptors from 3 on.
+func (d *Daemons) start(host string, argv []string) error {
+	var files []*os.File
+	for _, vm := range d.lab.spec.VMsOn(host) {
+		var list []string
+		for _, f := range d.lab.TAPFiles(vm.Name) {
+			list = append(list, fmt.Sprint(3+len(files)))
+			files = append(files, f)
+		}
+		argv = append(argv, "--tap-fd", vm.Name+"="+strings.Join(list, ","))
+	}
+	if overlay := d.lab.spec.Overlay.Name; overlay != "" && overlay != "lab" {
+		argv = append(argv, "--overlay", overlay)
+	}
+	log := &tail{}
+	proc, err := d.lab.Command(host, append([]string{Self}, argv...), CmdOptions{Name: "vnet", Files: files, Stdout: io.Discard, Stderr: log})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running[host] = &daemon{proc: proc, log: log}
+	return nil
+}
+
+// answers asks a daemon for its status until it is as wanted.
+func (d *Daemons) answers(ctx context.Context, host string, ok func(map[string]any) bool) error {
+	last := "it never answered"
+	for {
+		text, err := d.Vnet(ctx, host, "status", "-o", "json")
+		if err == nil {
+			var reply struct{ Status map[string]any }
+			if err = json.Unmarshal([]byte(text), &reply); err == nil && ok(reply.Status) {
+				return nil
+			}
+			last = text
+		}
+		if err != nil {
+			last = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cannot bring up the daemon of %s: %s; it said: %s", host, last, d.Log(host))
+		case <-d.Proc(host).Done():
+			return fmt.Errorf("cannot bring up the daemon of %s: it ended and said: %s", host, d.Log(host))
+		case <-time.After(poll):
+		}
+	}
+}
+
+// Vnet runs a client command against the daemon of a host and returns what it printed.
+func (d *Daemons) Vnet(ctx context.Context, host string, args ...string) (string, error) {
+	argv := append([]string{Self}, args...)
+	if overlay := d.lab.spec.Overlay.Name; overlay != "" && overlay != "lab" {
+		argv = append(argv, "--overlay", overlay)
+	}
+	return d.lab.Output(ctx, host, argv...)
+}
+
+// Proc is the daemon of a host.
+func (d *Daemons) Proc(host string) *Proc {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running[host].proc
+}
+
+// Log is the end of what the daemon of a host has written to its standard error.
+func (d *Daemons) Log(host string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if one, ok := d.running[host]; ok {
+		return one.log.String()
+	}
+	return ""
+}
+
+// Kill ends the daemon of a host without warning.
+func (d *Daemons) Kill(host string) error {
+	if err := d.Proc(host).Signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-d.Proc(host).Done()
+	return nil
+}
