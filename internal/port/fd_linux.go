@@ -54,7 +54,8 @@ func (k *queue) wait() error {
 func (k *queue) fill(b *Batch, receive func(*queue, *Batch) error) error {
 	b.reset()
 	for {
-		for b.room() {
+		// Bounded, so that a flood of what is not worth taking does not hide that the port closes.
+		for tries := 0; b.room() && tries < 2*b.max; tries++ {
 			err := receive(k, b)
 			if errors.Is(err, unix.EAGAIN) {
 				break

@@ -125,10 +125,17 @@ type overlay struct{ prefix, what string }
 func overlays() []overlay {
 	return []overlay{
 		{"wg", "WireGuard's"}, {"tailscale", "Tailscale's"}, {"zt", "ZeroTier's"}, {"nebula", "Nebula's"},
-		{"docker", "Docker's"}, {"br-", "Docker's"}, {"cilium", "Cilium's"}, {"lxc", "a container's"},
+		{"docker", "Docker's"}, {"cilium", "Cilium's"}, {"lxc", "a container's"},
 		{"cali", "Calico's"}, {"flannel", "Flannel's"}, {"cni", "a container network's"},
 		{"podman", "Podman's"}, {"weave", "Weave's"}, {"kube-", "Kubernetes'"}, {"ovs-system", "Open vSwitch's"},
 	}
+}
+
+// dockerBridge reports whether a bridge is named as Docker names those of its networks: br- and 12 hexadecimal
+// digits. Other people's bridges are called br-lan.
+func dockerBridge(name string) bool {
+	id, ok := strings.CutPrefix(name, "br-")
+	return ok && len(id) == 12 && strings.Trim(id, "0123456789abcdef") == ""
 }
 
 // tunnel reports whether links of this kind carry frames over another interface.
@@ -156,6 +163,9 @@ func judge(c candidate) (use, why string) {
 		if strings.HasPrefix(c.name, o.prefix) {
 			return UseRefused, "it is " + o.what
 		}
+	}
+	if c.kind == "bridge" && dockerBridge(c.name) {
+		return UseRefused, "it is Docker's"
 	}
 	switch {
 	case c.kind == "veth" && c.foreign && strings.HasPrefix(c.name, "veth"):

@@ -283,6 +283,8 @@ func TestJudge(t *testing.T) {
 		{candidate{name: "veth12", kind: "veth", ethernet: true, up: true, foreign: true}, "refused, it leads into a container"},
 		{candidate{name: "eth1", kind: "device", ethernet: true, up: true, master: "br0"}, "refused, it belongs to br0: use that"},
 		{candidate{name: "docker0", kind: "bridge", ethernet: true, up: true}, "refused, it is Docker's"},
+		{candidate{name: "br-0123456789ab", kind: "bridge", ethernet: true, up: true}, "refused, it is Docker's"},
+		{candidate{name: "br-lan", kind: "bridge", ethernet: true, up: true}, "available, as a bridge: the port becomes one of its members"},
 		{candidate{name: "zt3", kind: "tun", ethernet: true, up: true}, "refused, it is ZeroTier's"},
 		{candidate{name: "wg0", kind: "wireguard", up: true}, "refused, it is an overlay of kind wireguard"},
 		{candidate{name: "vx", kind: "vxlan", ethernet: true, up: true}, "refused, it is an overlay of kind vxlan"},
