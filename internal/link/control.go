@@ -40,6 +40,7 @@ func newControl(stream io.ReadWriter, shut func(string)) *control {
 
 // start runs the two goroutines; they end with the stream.
 func (c *control) start(l *Link) error {
+	l.opened.Store(true)
 	if !l.e.spawn(func() { c.read(l) }) || !l.e.spawn(func() { c.write(l) }) {
 		return errStopping
 	}

@@ -201,7 +201,11 @@ func (e *Endpoint) listen() (err error) {
 		return err
 	}
 	for i := range e.cfg.Lanes {
-		e.lanes = append(e.lanes, newOutbox(i, e.sockets[max(0, i-e.cfg.FirstLane)%len(e.sockets)]))
+		n := i // workers of ports take the sockets in turn, a socket's own worker its own
+		if i >= e.cfg.FirstLane {
+			n = i - e.cfg.FirstLane
+		}
+		e.lanes = append(e.lanes, newOutbox(i, e.sockets[n%len(e.sockets)]))
 	}
 	for i := range e.sockets {
 		e.inlets = append(e.inlets, &inlet{lane: e.cfg.FirstLane + i})

@@ -74,8 +74,10 @@ type Link struct {
 	drops       [dropReasons]atomic.Uint64
 	heard       atomic.Int64 // of the last authenticated datagram, in ns since the link began
 
-	answers chan probe // to whoever proves
-	proving sync.Mutex // one prover at a time
+	answers    chan probe    // to whoever proves
+	opened     atomic.Bool   // set-up is over
+	unanswered atomic.Uint32 // probes of the upkeep since the last answer
+	proving    sync.Mutex    // one prover at a time
 
 	ending sync.Once
 	done   chan struct{} // closed by end

@@ -253,11 +253,17 @@ func (l *Link) houseMessage(b []byte, now time.Time, parting *bye) *bye {
 			l.sendProbe(m)
 		}
 	case houseAnswer:
-		if m, err := parseProbe(b); err == nil {
-			select {
-			case l.answers <- m:
-			default: // nobody proves any more
-			}
+		m, err := parseProbe(b)
+		if err != nil {
+			return parting
+		}
+		if m.id == upkeepID {
+			l.unanswered.Store(0)
+			return parting
+		}
+		select {
+		case l.answers <- m:
+		default: // nobody proves any more
 		}
 	case houseBye:
 		if m, err := parseBye(b); err == nil {

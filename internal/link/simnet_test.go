@@ -188,6 +188,23 @@ func TestPathSizeIsProved(t *testing.T) {
 	}
 }
 
+func TestPathThatNarrowsEndsTheLink(t *testing.T) {
+	simulate(t, wan.Path{Delay: 10 * time.Millisecond}, func(t *testing.T, w *world) {
+		out, in := dial(t, w.a, w.b, UDP)
+		time.Sleep(time.Minute)
+		w.net.SetPathBoth(addrA, addrB, wan.Path{Delay: 10 * time.Millisecond, MTU: 1300})
+		begin := time.Now()
+		<-out.Done()
+		<-in.Done()
+		if took := time.Since(begin); !errors.Is(out.Err(), errNarrow) || took > 15*time.Second {
+			t.Errorf("after %v: %v", took, out.Err())
+		}
+		if again, _ := dial(t, w.a, w.b, UDP); again.MTU() != 1252 {
+			t.Errorf("the next link has datagrams of %d bytes", again.MTU())
+		}
+	})
+}
+
 func TestNarrowPathUsesTCP(t *testing.T) {
 	simulate(t, wan.Path{Delay: 10 * time.Millisecond, MTU: 1000}, func(t *testing.T, w *world) {
 		out, _ := dial(t, w.a, w.b, Auto)
