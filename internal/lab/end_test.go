@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +36,8 @@ func owner() {
 		panic(err)
 	}
 	fmt.Println("standing")
-	select {}
+	<-l.Done()
+	os.Exit(0)
 }
 
 // marked lists the processes of this machine whose arguments or environment hold the mark.
@@ -66,10 +68,16 @@ func interfaces(t *testing.T) string {
 }
 
 func TestKillNineLeavesNothing(t *testing.T) {
+	for _, victim := range []string{"owner", "leader"} {
+		t.Run(victim, func(t *testing.T) { killNine(t, victim) })
+	}
+}
+
+func killNine(t *testing.T, victim string) {
 	if err := lab.Preflight(); err != nil {
 		t.Skip(err)
 	}
-	mark := fmt.Sprintf("kill-nine-%d", os.Getpid())
+	mark := fmt.Sprintf("kill-%s-%d", victim, os.Getpid())
 	before, tmp := interfaces(t), t.TempDir()
 	if err := os.Chmod(tmp, 0o777); err != nil {
 		t.Fatal(err)
@@ -93,9 +101,28 @@ func TestKillNineLeavesNothing(t *testing.T) {
 	if n := len(marked(mark)); n < 9 {
 		t.Errorf("found %d processes of a standing lab, want at least 9: %v", n, marked(mark))
 	}
-	_ = cmd.Process.Signal(syscall.SIGKILL)
-	_ = cmd.Wait()
+	pid := cmd.Process.Pid
+	if victim == "leader" {
+		pid = leaderOf(t, mark)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // an owner that was killed, or one that saw its lab end
 	nothing(t, mark, before, tmp)
+}
+
+// leaderOf finds the leader of the lab with that name.
+func leaderOf(t *testing.T, mark string) int {
+	t.Helper()
+	for _, p := range marked("vnet-lab-leader\x00" + mark) {
+		number, _, _ := strings.Cut(p, " ")
+		if pid, err := strconv.Atoi(number); err == nil {
+			return pid
+		}
+	}
+	t.Fatal("no leader found")
+	return 0
 }
 
 // nothing fails unless, within ten seconds, no process, interface or file of the lab remains.

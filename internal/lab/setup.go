@@ -36,6 +36,7 @@ type linkSetup struct {
 	Queue  time.Duration
 	Master string // bridge it belongs to
 
+	Super   int // bytes of the largest super-packet it sends; 0 = what the kernel chose
 	Waiting int // packets that may wait at a device; 0 = what the kernel chose
 }
 
