@@ -18,7 +18,7 @@ const (
 	// processor for a scheduler's round; the default of 208 KiB drops at once.
 	socketBuffer = 4 << 20
 	// notSentLow is how much a TCP socket may hold that it has not sent: more would be a queue that nobody can see into.
-	notSentLow = 128 << 10
+	notSentLow = 64 << 10
 	// userTimeout is when the kernel gives up a TCP connection whose data is not acknowledged, in milliseconds: later
 	// than our own judgement (silentLimitTCP), so that it only cleans up.
 	userTimeout = 10_000
@@ -99,7 +99,14 @@ func (k Kernel) prepare(s *udpSocket, at netip.AddrPort) error {
 		}
 	}
 	_, probe := unix.GetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
-	s.gso.Store(!k.NoGSO && probe == nil)
+	switch {
+	case k.NoGSO:
+		s.noGSO("switched off")
+	case probe != nil:
+		s.noGSO("this kernel has no UDP_SEGMENT")
+	default:
+		s.gso.Store(true)
+	}
 	if !k.NoGRO {
 		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
 	}

@@ -75,8 +75,12 @@ func TestRefusedBatchIsReplayed(t *testing.T) {
 	if sizes := collect(t, to, want); len(sizes) != 200 {
 		t.Errorf("%d datagrams arrived", len(sizes))
 	}
-	if from.gso.Load() {
-		t.Error("the refused offload is still on")
+	if on, why := from.GSO(); on || why == "" {
+		t.Errorf("the refused offload is on: %v, %q", on, why)
+	}
+	from.SetGSO(true)
+	if on, why := from.GSO(); !on || why != "" {
+		t.Errorf("after it was switched on: %v, %q", on, why)
 	}
 }
 

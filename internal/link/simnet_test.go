@@ -253,6 +253,33 @@ func TestTCPDeathAfterACut(t *testing.T) {
 	})
 }
 
+func TestTCPBuildsNoQueue(t *testing.T) {
+	path := wan.Path{Delay: 10 * time.Millisecond, Rate: 10e6, Queue: 50 * time.Millisecond}
+	simulate(t, path, func(t *testing.T, w *world) {
+		out, in := dial(t, w.a, w.b, TCP)
+		w.b.keep = false
+		const total = 10_000 // 1,400 bytes a quarter of a millisecond: 45 Mbit/s into 10
+		for n := range total {
+			out.Send(0, []ether.Packet{frame(n, 1400)})
+			time.Sleep(250 * time.Microsecond)
+		}
+		s := out.Stats()
+		if s.RTT > time.Second {
+			t.Errorf("under load a round trip takes %v", s.RTT)
+		}
+		out.Close("counted")
+		<-in.Done()
+		got := in.Stats()
+		t.Logf("round trip %v, %d frames of %d, drops %v", s.RTT, got.FramesReceived, total, s.Drops)
+		if out.Err() == nil || !errors.Is(out.Err(), ErrClosed) {
+			t.Errorf("the link ended by itself: %v", out.Err())
+		}
+		if got.FramesReceived+out.Stats().Drops[DropFull]+got.WireLost != total || got.FramesReceived < total/8 {
+			t.Errorf("%d frames arrived, %d lost, drops %v", got.FramesReceived, got.WireLost, out.Stats().Drops)
+		}
+	})
+}
+
 func TestLossIsAccounted(t *testing.T) {
 	path := wan.Path{Delay: 10 * time.Millisecond, Loss: 0.05, Jitter: 2 * time.Millisecond, Reorder: true}
 	simulate(t, path, func(t *testing.T, w *world) {

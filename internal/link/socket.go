@@ -144,11 +144,34 @@ func (s *udpSocket) WriteSegments(to netip.AddrPort, buf []byte, seg int) error 
 			return full(err)
 		}
 		if err == unix.EIO || err == unix.EINVAL {
-			s.gso.Store(false)
+			s.noGSO("refused when sending: " + err.Error())
 		}
 		return nil
 	}
 	return full(s.each(to, buf, seg))
+}
+
+func (s *udpSocket) noGSO(why string) {
+	s.why.Store(&why)
+	s.gso.Store(false)
+}
+
+// SetGSO switches UDP_SEGMENT while running. Switching it on forgets an earlier refusal.
+func (s *udpSocket) SetGSO(on bool) {
+	if !on {
+		s.noGSO("switched off")
+		return
+	}
+	s.why.Store(nil)
+	s.gso.Store(true)
+}
+
+// GSO says whether UDP_SEGMENT is in use, and why not.
+func (s *udpSocket) GSO() (on bool, why string) {
+	if w := s.why.Load(); w != nil {
+		why = *w
+	}
+	return s.gso.Load(), why
 }
 
 // each sends the datagrams one by one and returns the last error; some may have gone.

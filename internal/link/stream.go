@@ -9,10 +9,14 @@ import (
 )
 
 const (
-	// streamBytes bounds what waits for the tcp carrier in bytes, streamAge in time: a queue that is older is a path that
-	// carries less than it is given, and more queue would only add delay.
-	streamBytes = 1 << 20
+	// streamAge bounds what waits for the tcp carrier in time: a queue that is older is a path that carries less than it is
+	// given, and more queue would only add delay. In bytes that is what the path was seen to carry in this time, between
+	// streamLeast, one super-frame, and streamMost, 80 Mbit in a tenth of a second; it begins low so that a slow path is
+	// not buried before it is known.
 	streamAge   = 100 * time.Millisecond
+	streamLeast = 80 << 10
+	streamFirst = 128 << 10
+	streamMost  = 1 << 20
 
 	streamRead = 256 << 10 // bytes read at once: several super-frames
 )
@@ -24,6 +28,7 @@ type frameStream struct {
 	mu      sync.Mutex
 	pending []byte    // records waiting
 	oldest  time.Time // when the first of them came
+	limit   int       // bytes that may wait
 	last    bool      // nothing more will be appended; the writer ends when pending is out
 
 	wake    chan struct{} // room for one: there is something to do
@@ -32,7 +37,7 @@ type frameStream struct {
 }
 
 func newFrameStream(conn net.Conn) *frameStream {
-	return &frameStream{conn: conn, wake: make(chan struct{}, 1), written: make(chan struct{}), read: make(chan struct{})}
+	return &frameStream{conn: conn, limit: streamFirst, wake: make(chan struct{}, 1), written: make(chan struct{}), read: make(chan struct{})}
 }
 
 // sendStream appends the packets as records, super-frames whole. Too much waiting, or for too long, is a drop.
@@ -70,7 +75,7 @@ func (o *outbox) sendStream(l *Link, pkts []ether.Packet) {
 func (o *outbox) streamRecord(p *ether.Packet) {
 	s, n := o.link.stream, recordLen(p)
 	at := len(s.pending)
-	if at+n > streamBytes {
+	if at > 0 && at+n > s.limit {
 		o.link.drop(DropFull, uint64(p.Frames()))
 		return
 	}
@@ -126,16 +131,32 @@ func (s *frameStream) write(l *Link) {
 		s.pending, s.oldest = spare[:0], time.Time{}
 		s.mu.Unlock()
 		if len(out) > 0 {
+			begin := time.Now()
 			if _, err := s.conn.Write(out); err != nil {
 				l.streamEnded(err)
 				return
 			}
+			s.mu.Lock()
+			s.limit = nextLimit(s.limit, len(out), time.Since(begin))
+			s.mu.Unlock()
 		}
 		spare = out
 		if last {
 			return
 		}
 	}
+}
+
+// nextLimit is how much may wait, after n bytes took so long to be written: what the path carries in streamAge, approached
+// from below by doubling.
+func nextLimit(limit, n int, took time.Duration) int {
+	if took > streamAge {
+		return max(streamLeast, min(limit, int(float64(n)*float64(streamAge)/float64(took))))
+	}
+	if took < streamAge/2 && n > limit/2 {
+		return min(streamMost, 2*limit)
+	}
+	return limit
 }
 
 // finish ends the connection. A polite end lets the last records out, and waits for the peer to close in turn: data that
