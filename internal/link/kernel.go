@@ -221,7 +221,8 @@ type udpSocket struct {
 	fd     int
 	v6     bool
 	local  netip.AddrPort
-	gso    atomic.Bool // several datagrams a call; off after the kernel refused once
+	gso    atomic.Bool            // several datagrams a call
+	why    atomic.Pointer[string] // why not
 	closed atomic.Bool
 	users  atomic.Int32 // calls in progress, plus one until Close: the last to leave closes fd
 	reader reader       // owned by the one goroutine that reads

@@ -33,8 +33,9 @@ type outbox struct {
 	link *Link
 	tx   *txLane
 	key  *epochKey
-	size int   // bytes of a full datagram
-	hops uint8 // of the current packet, this link included
+	size int    // bytes of a full datagram
+	hops uint8  // of the current packet, this link included
+	made uint64 // frames put into records, ever
 
 	at, n   int    // the open datagram is buf[at:n]; n == at when none is open
 	records int    // in the open datagram
@@ -65,9 +66,12 @@ func (o *outbox) send(l *Link, pkts []ether.Packet) {
 			o.record(p)
 			continue
 		}
+		before := o.made
 		if err := o.seg.Segment(p, room-recordHead-ether.OffloadLen, o.put); err != nil {
 			l.drop(DropBadOffload, uint64(p.Frames()))
+			continue
 		}
+		l.cuts.Add(o.made - before - uint64(p.Frames())) // never negative: a cut is never coarser than its marks
 	}
 	o.flush()
 	o.link, o.key = nil, nil
@@ -75,6 +79,7 @@ func (o *outbox) send(l *Link, pkts []ether.Packet) {
 
 // record adds one frame to the open datagram, or opens another, or splits the frame over several.
 func (o *outbox) record(p *ether.Packet) {
+	o.made += uint64(p.Frames())
 	need, room := recordLen(p), o.size-headerLen-tagLen
 	if need > room {
 		o.split(p, room-recordExtra)

@@ -33,6 +33,7 @@ type Stats struct {
 	WireLost          uint64 // of them, those that had not arrived when it said so
 	Duplicates        uint64 // replays refused
 	AuthFailures      uint64 // datagrams for this link that nobody with its keys sealed
+	Cuts              uint64 // frames made by cutting super-frames finer than their marks said
 	PiecesLost        uint64 // frames given up because a piece was missing
 	Drops             map[Drop]uint64
 	MTU               int    // bytes of a datagram
@@ -47,7 +48,7 @@ func (l *Link) Stats() Stats {
 		RTT: time.Duration(l.peers.rtt.Load()), FramesSent: l.framesSent(), FramesReceived: l.received.Load(),
 		DatagramsSent: l.datagramsSent(), DatagramsReceived: l.datagramsIn.Load(),
 		PeerFramesSent: l.peers.frames.Load(), WireLost: l.peers.lost.Load(),
-		Duplicates: l.duplicates.Load(), AuthFailures: l.authFailed.Load(), PiecesLost: l.peers.broken.Load(),
+		Duplicates: l.duplicates.Load(), AuthFailures: l.authFailed.Load(), PiecesLost: l.peers.broken.Load(), Cuts: l.cuts.Load(),
 		Drops: make(map[Drop]uint64), MTU: l.MTU(), PeerEpoch: l.peers.inEpoch.Load(),
 		LastHeard: l.since.Add(time.Duration(l.heard.Load())),
 	}
