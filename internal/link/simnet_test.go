@@ -118,7 +118,7 @@ func TestSimulatedFramesCross(t *testing.T) {
 				t.Logf("set up in %v", time.Since(begin))
 				var sent []ether.Packet
 				for i := range 200 {
-					sent = append(sent, frame(i, 60+i*40))
+					sent = append(sent, frame(i, 60+i*10))
 				}
 				out.Send(0, sent)
 				in.Send(0, sent)

@@ -15,7 +15,7 @@ const (
 	// not buried before it is known.
 	streamAge   = 100 * time.Millisecond
 	streamLeast = 80 << 10
-	streamFirst = 128 << 10
+	streamFirst = 256 << 10
 	streamMost  = 1 << 20
 
 	streamRead = 256 << 10 // bytes read at once: several super-frames
