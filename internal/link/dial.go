@@ -212,10 +212,15 @@ func (e *Endpoint) conclude(l *Link, stream io.ReadWriter, t Target, size int, c
 	if err := writeMessage(stream, msgReady, ready{size}.encode()); err != nil {
 		return err
 	}
-	if _, err := expect(stream, msgOpened); err != nil {
-		return err
+	_, err := expect(stream, msgOpened)
+	var closed *closedError
+	switch {
+	case err == nil:
+		return l.control.start(l)
+	case errors.As(l.Err(), &closed) && closed.byPeer: // its bye was quicker than its refusal
+		return &refusedError{closed.reason}
 	}
-	return l.control.start(l)
+	return err
 }
 
 // introduce sends our hello and takes the welcome.

@@ -73,7 +73,7 @@ type Link struct {
 	authFailed  atomic.Uint64
 	drops       [dropReasons]atomic.Uint64
 	cuts        atomic.Uint64 // frames more than handed in: super-frames cut finer than their marks
-	heard       atomic.Int64 // of the last authenticated datagram, in ns since the link began
+	heard       atomic.Int64  // of the last authenticated datagram, in ns since the link began
 
 	answers    chan probe    // to whoever proves
 	opened     atomic.Bool   // set-up is over
