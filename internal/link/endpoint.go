@@ -204,23 +204,9 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	return err
 }
 
-// listen opens everything, with one port number for udp and tcp.
-func (e *Endpoint) listen() (err error) {
-	for range portTries {
-		if e.sockets, err = e.cfg.Net.ListenUDP(e.cfg.Listen, e.cfg.Sockets); err != nil {
-			return err
-		}
-		if e.tcp, err = e.cfg.Net.ListenTCP(e.sockets[0].LocalAddr()); err == nil {
-			break
-		}
-		for _, s := range e.sockets {
-			s.Close()
-		}
-		if e.cfg.Listen.Port() != 0 {
-			return err
-		}
-	}
-	if err != nil {
+// listen opens everything.
+func (e *Endpoint) listen() error {
+	if err := e.bind(); err != nil {
 		return err
 	}
 	for i := range e.cfg.Lanes {
@@ -236,8 +222,8 @@ func (e *Endpoint) listen() (err error) {
 	e.quicConn = newQUICConn(e.sockets[0])
 	unproved := rate.NewLimiter(handshakesUnproved, handshakesUnproved)
 	e.transport = &quic.Transport{Conn: e.quicConn, VerifySourceAddress: func(net.Addr) bool { return !unproved.Allow() }}
-	e.listener, err = e.transport.Listen(e.quicServerTLS(), quicConfig())
-	if err != nil {
+	var err error
+	if e.listener, err = e.transport.Listen(e.quicServerTLS(), quicConfig()); err != nil {
 		e.tcp.Close()
 		e.transport.Close()
 		for _, s := range e.sockets {
@@ -246,6 +232,25 @@ func (e *Endpoint) listen() (err error) {
 		return fmt.Errorf("cannot listen for QUIC: %w", err)
 	}
 	return nil
+}
+
+// bind takes one port number for tcp and udp. tcp comes first: udp ports can be shared, so only tcp can tell that another
+// daemon has the number.
+func (e *Endpoint) bind() (err error) {
+	for range portTries {
+		if e.tcp, err = e.cfg.Net.ListenTCP(e.cfg.Listen); err != nil {
+			return err
+		}
+		at := netip.AddrPortFrom(e.cfg.Listen.Addr(), addrPort(e.tcp.Addr()).Port())
+		if e.sockets, err = e.cfg.Net.ListenUDP(at, e.cfg.Sockets); err == nil {
+			return nil
+		}
+		e.tcp.Close()
+		if e.cfg.Listen.Port() != 0 {
+			break
+		}
+	}
+	return err
 }
 
 // stop ends all links and everything that could begin one.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -326,5 +327,18 @@ func TestOneSocketForBothFamilies(t *testing.T) {
 		(<-b.accepted).Start("acceptor")
 		l.Send(0, []ether.Packet{superFrame(14_000, 1200)})
 		b.waitFrames(t, (n+1)*int(l.Stats().FramesSent))
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	ca := newCA(t)
+	b, stop := newSite(t, issue(t, ca, "b"), Kernel{}, "127.0.0.1:0", nil)
+	defer stop()
+	second, err := New(Config{Identity: issue(t, ca, "c"), Listen: b.Addr(), Receive: b.receive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Run(t.Context()); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a second daemon on the port: %v", err)
 	}
 }
