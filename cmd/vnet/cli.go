@@ -49,6 +49,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if err == nil {
 		return exitOK
 	}
+	var code codeError
+	if errors.As(err, &code) {
+		return int(code)
+	}
 	var usage usageError
 	if !c.started || errors.As(err, &usage) {
 		c.complain(err.Error(), fmt.Sprintf("see: %s --help", cmd.CommandPath()))

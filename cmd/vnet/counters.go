@@ -19,7 +19,7 @@ func countersCommand(c *cli) *cobra.Command {
 				return err
 			}
 			return c.show(resp, func(t *table) {
-				t.row("NODE", "IN", "COPIES", "OUT", "DROPPED", "LINKS SENT", "LINKS RECEIVED", "WIRE LOST", "DUPLICATES", "HOP LIMIT")
+				t.row("NODE", "IN", "MADE", "OUT", "DROPPED", "LINKS SENT", "LINKS RECEIVED", "WIRE LOST", "DUPLICATES", "HOP LIMIT")
 				for _, n := range resp.GetNodes() {
 					printCounters(t, n.GetNode(), n.GetCounters())
 				}
@@ -35,13 +35,13 @@ func countersCommand(c *cli) *cobra.Command {
 }
 
 func printCounters(t *table, name string, n *api.Counters) {
-	t.row(name, n.GetEdgeIn(), n.GetCopies(), n.GetEdgeOut(), drops(n.GetDrops()), n.GetLinkFramesSent(), n.GetLinkFramesReceived(),
+	t.row(name, n.GetEdgeIn(), n.GetCopies()+n.GetCuts(), n.GetEdgeOut(), drops(n.GetDrops()), n.GetLinkFramesSent(), n.GetLinkFramesReceived(),
 		n.GetWireLost(), n.GetDuplicates(), n.GetHopLimitHits())
 }
 
 // remainder is what conservation leaves over: frames under way, or lost without a trace.
 func remainder(n *api.Counters) int64 {
-	left := int64(n.GetEdgeIn() + n.GetCopies() - n.GetEdgeOut() - n.GetWireLost())
+	left := int64(n.GetEdgeIn() + n.GetCopies() + n.GetCuts() - n.GetEdgeOut() - n.GetWireLost())
 	for _, d := range n.GetDrops() {
 		left -= int64(d.GetFrames())
 	}

@@ -29,6 +29,8 @@ func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
 		proxyCommand(c),
 		hostCommand(c),
+		labCommand(c),
+		demoCommand(c),
 		patternsCommand(c),
 		joinCommand(c),
 		statusCommand(c),

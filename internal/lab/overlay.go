@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// settle is how long an overlay may take to come up: processes on a busy machine, then a handshake.
-	settle = 20 * time.Second
+	// overlayTime is how long an overlay may take to come up: processes on a busy machine, then a handshake.
+	overlayTime = 20 * time.Second
 	// poll is how often a daemon that is coming up is asked.
 	poll = 50 * time.Millisecond
 )
@@ -42,7 +42,7 @@ func (l *Lab) StartOverlay(ctx context.Context, args ...string) (*Daemons, error
 		return nil, errors.New("cannot start the overlay: the lab names no Proxy; add `overlay: {proxy: HOST}`")
 	}
 	d := &Daemons{lab: l, running: map[string]*daemon{}}
-	ctx, cancel := context.WithTimeout(ctx, settle)
+	ctx, cancel := context.WithTimeout(ctx, overlayTime)
 	defer cancel()
 	if err := d.StartProxy(ctx, args...); err != nil {
 		return d, err
@@ -185,7 +185,7 @@ func (d *Daemons) Log(host string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if one, ok := d.running[host]; ok {
-		return one.log.String()
+		return one.log.last()
 	}
 	return ""
 }

@@ -23,12 +23,14 @@ func (n *Node) Candidates() []netip.AddrPort {
 	return append(list, localAddrs(at.Port(), n.ownInterfaces())...)
 }
 
-// ownInterfaces are the names of the interfaces behind this node's ports.
+// ownInterfaces are the addresses of the interfaces behind this node's ports.
+// Names would not do: a port's interface may live in a guest's namespace, under
+// the name of one of ours.
 func (n *Node) ownInterfaces() map[string]bool {
 	own := map[string]bool{}
 	for _, at := range n.ports {
-		if !at.lan {
-			own[at.port.Info().Interface] = true
+		if info := at.port.Info(); !at.lan && !info.MAC.IsZero() {
+			own[info.MAC.String()] = true
 		}
 	}
 	return own
@@ -42,7 +44,7 @@ func localAddrs(number uint16, own map[string]bool) []netip.AddrPort {
 	}
 	var list []netip.AddrPort
 	for _, i := range interfaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || own[i.Name] || foreign(i.Name) {
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || own[i.HardwareAddr.String()] || foreign(i.Name) {
 			continue
 		}
 		addrs, err := i.Addrs()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -105,13 +106,13 @@ func (n *Node) ListPorts(context.Context, *vnetv1.ListPortsRequest) (*vnetv1.Lis
 
 // ListInterfaces lists every interface of this machine.
 func (n *Node) ListInterfaces(context.Context, *vnetv1.ListInterfacesRequest) (*vnetv1.ListInterfacesResponse, error) {
-	list, err := port.Interfaces()
+	var open []port.Port
+	for _, at := range n.ports {
+		open = append(open, at.port)
+	}
+	list, err := port.Interfaces(open...)
 	if err != nil {
 		return nil, err
-	}
-	used := map[string]string{}
-	for _, at := range n.ports {
-		used[at.port.Info().Interface] = at.name
 	}
 	out := &vnetv1.ListInterfacesResponse{}
 	for _, i := range list {
@@ -119,11 +120,10 @@ func (n *Node) ListInterfaces(context.Context, *vnetv1.ListInterfacesRequest) (*
 			Name: i.Name, Mac: i.MAC.String(), MtuBytes: uint32(i.MTU), Kind: i.Kind, Offloads: i.Offloads,
 			Use: vnetv1.InterfaceUse_INTERFACE_USE_AVAILABLE, Why: i.Why,
 		}
-		if i.Why != "" {
+		if name, ok := strings.CutPrefix(i.Use, "port "); ok {
+			one.Use, one.Port = vnetv1.InterfaceUse_INTERFACE_USE_PORT, name
+		} else if i.Why != "" {
 			one.Use = vnetv1.InterfaceUse_INTERFACE_USE_REFUSED
-		}
-		if name, ok := used[i.Name]; ok && name != "" {
-			one.Use, one.Port, one.Why = vnetv1.InterfaceUse_INTERFACE_USE_PORT, name, ""
 		}
 		out.Interfaces = append(out.Interfaces, one)
 	}

@@ -74,6 +74,12 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 		w.counts.drops[DropRunt].add(frames)
 		return
 	}
+	if arrival.IsLink() && p.Offload != (ether.Offload{}) {
+		if err := p.Check(); err != nil { // a peer's marks are hints, not facts
+			w.counts.drops[DropBadOffload].add(frames)
+			return
+		}
+	}
 	if !arrival.IsLink() && !w.admit(s, s.ports[arrival.Index()], p, frames) {
 		return
 	}

@@ -213,6 +213,7 @@ func sum(to, from *vnetv1.Counters) {
 	to.WireLost += from.GetWireLost()
 	to.Duplicates += from.GetDuplicates()
 	to.HopLimitHits += from.GetHopLimitHits()
+	to.Cuts += from.GetCuts()
 	for _, d := range from.GetDrops() {
 		i := slices.IndexFunc(to.Drops, func(t *vnetv1.Drops) bool { return t.Reason == d.Reason })
 		if i < 0 {

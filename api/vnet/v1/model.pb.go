@@ -2454,7 +2454,7 @@ func (x *NodeCounters) GetCounters() *Counters {
 	return nil
 }
 
-// Counters obey, once nothing is under way: edge_in + copies = edge_out + drops + wire_lost over all nodes together.
+// Counters obey, once nothing is under way: edge_in + copies + cuts = edge_out + drops + wire_lost over all nodes together.
 type Counters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Frames received from local ports.
@@ -2469,8 +2469,10 @@ type Counters struct {
 	WireLost           uint64   `protobuf:"varint,7,opt,name=wire_lost,json=wireLost,proto3" json:"wire_lost,omitempty"`
 	Duplicates         uint64   `protobuf:"varint,8,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
 	HopLimitHits       uint64   `protobuf:"varint,9,opt,name=hop_limit_hits,json=hopLimitHits,proto3" json:"hop_limit_hits,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Frames made by cutting super-frames finer than their sender meant, so that they fit the path.
+	Cuts          uint64 `protobuf:"varint,10,opt,name=cuts,proto3" json:"cuts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Counters) Reset() {
@@ -2562,6 +2564,13 @@ func (x *Counters) GetDuplicates() uint64 {
 func (x *Counters) GetHopLimitHits() uint64 {
 	if x != nil {
 		return x.HopLimitHits
+	}
+	return 0
+}
+
+func (x *Counters) GetCuts() uint64 {
+	if x != nil {
+		return x.Cuts
 	}
 	return 0
 }
@@ -2837,7 +2846,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\fNodeCounters\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12-\n" +
-	"\bcounters\x18\x03 \x01(\v2\x11.vnet.v1.CountersR\bcounters\"\xbb\x02\n" +
+	"\bcounters\x18\x03 \x01(\v2\x11.vnet.v1.CountersR\bcounters\"\xcf\x02\n" +
 	"\bCounters\x12\x17\n" +
 	"\aedge_in\x18\x01 \x01(\x04R\x06edgeIn\x12\x16\n" +
 	"\x06copies\x18\x02 \x01(\x04R\x06copies\x12\x19\n" +
@@ -2849,7 +2858,9 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"duplicates\x18\b \x01(\x04R\n" +
 	"duplicates\x12$\n" +
-	"\x0ehop_limit_hits\x18\t \x01(\x04R\fhopLimitHits\"\xe2\x01\n" +
+	"\x0ehop_limit_hits\x18\t \x01(\x04R\fhopLimitHits\x12\x12\n" +
+	"\x04cuts\x18\n" +
+	" \x01(\x04R\x04cuts\"\xe2\x01\n" +
 	"\x05Event\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
