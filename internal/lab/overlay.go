@@ -24,7 +24,8 @@ const (
 // Daemons are the vnet daemons of a lab: separate processes of the program, with default configuration, that do not know
 // where they are. Their standard error is kept for whoever asks.
 type Daemons struct {
-	lab *Lab
+	lab     *Lab
+	program string
 
 	mu      sync.Mutex // guards the following
 	running map[string]*daemon
@@ -35,20 +36,25 @@ type daemon struct {
 	log  *tail
 }
 
-// StartOverlay starts the daemons the spec names: the Proxy, and on each host a daemon that joins with a token and holds
-// the host's VMs. It returns when every host's star link stands. args are added to every daemon's command line.
+// StartOverlay starts this very program's daemons as the spec names them; see Daemons.Start.
 func (l *Lab) StartOverlay(ctx context.Context, args ...string) (*Daemons, error) {
-	if l.spec.Overlay.Proxy == "" {
-		return nil, errors.New("cannot start the overlay: the lab names no Proxy; add `overlay: {proxy: HOST}`")
+	d := l.Daemons(Self)
+	return d, d.Start(ctx, args...)
+}
+
+// Start starts the daemons the spec names: the Proxy, and on each host a daemon that joins with a token and holds the
+// host's VMs. It returns when every host's star link stands. args are added to every daemon's command line.
+func (d *Daemons) Start(ctx context.Context, args ...string) error {
+	if d.lab.spec.Overlay.Proxy == "" {
+		return errors.New("cannot start the overlay: the lab names no Proxy; add `overlay: {proxy: HOST}`")
 	}
-	d := &Daemons{lab: l, running: map[string]*daemon{}}
 	ctx, cancel := context.WithTimeout(ctx, overlayTime)
 	defer cancel()
 	if err := d.StartProxy(ctx, args...); err != nil {
-		return d, err
+		return err
 	}
 	var group sync.WaitGroup
-	hosts := l.overlayHosts()
+	hosts := d.lab.overlayHosts()
 	failures := make([]error, len(hosts))
 	for i, host := range hosts {
 		group.Go(func() {
@@ -58,7 +64,12 @@ func (l *Lab) StartOverlay(ctx context.Context, args ...string) (*Daemons, error
 		})
 	}
 	group.Wait()
-	return d, errors.Join(failures...)
+	return errors.Join(failures...)
+}
+
+// Daemons is a lab without any yet; they will be started from program, which may be Self.
+func (l *Lab) Daemons(program string) *Daemons {
+	return &Daemons{lab: l, program: program, running: map[string]*daemon{}}
 }
 
 // overlayHosts are the hosts that run a host daemon.
@@ -92,7 +103,7 @@ func (d *Daemons) Join(ctx context.Context, host string) error {
 		return err
 	}
 	var out, complaint bytes.Buffer
-	join, err := d.lab.Command(host, []string{Self, "join", "-", "--name", host}, CmdOptions{
+	join, err := d.lab.Command(host, []string{d.program, "join", "-", "--name", host}, CmdOptions{
 		Name: "vnet", Stdin: strings.NewReader(token), Stdout: &out, Stderr: &complaint,
 	})
 	if err != nil {
@@ -129,7 +140,7 @@ func (d *Daemons) start(host string, argv []string) error {
 		argv = append(argv, "--overlay", overlay)
 	}
 	log := &tail{}
-	proc, err := d.lab.Command(host, append([]string{Self}, argv...), CmdOptions{Name: "vnet", Files: files, Stdout: io.Discard, Stderr: log})
+	proc, err := d.lab.Command(host, append([]string{d.program}, argv...), CmdOptions{Name: "vnet", Files: files, Stdout: io.Discard, Stderr: log})
 	if err != nil {
 		return err
 	}
@@ -166,7 +177,7 @@ func (d *Daemons) answers(ctx context.Context, host string, ok func(map[string]a
 
 // Vnet runs a client command against the daemon of a host and returns what it printed.
 func (d *Daemons) Vnet(ctx context.Context, host string, args ...string) (string, error) {
-	argv := append([]string{Self}, args...)
+	argv := append([]string{d.program}, args...)
 	if overlay := d.lab.spec.Overlay.Name; overlay != "" && overlay != "lab" {
 		argv = append(argv, "--overlay", overlay)
 	}
