@@ -1,4 +1,6 @@
-// Command patterns runs one rank of the bulk-synchronous benchmark. It knows nothing of the overlay.
+// Command patterns runs one rank of the bulk-synchronous benchmark.
+//
+// It knows nothing of the overlay: see internal/patterns.
 package main
 
 import (

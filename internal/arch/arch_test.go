@@ -158,7 +158,11 @@ func tree(t *testing.T) []file {
 
 func walk(t *testing.T, root string, visit func(path string, f *ast.File)) {
 	t.Helper()
-	fset := token.NewFileSet()
+	walkWith(t, token.NewFileSet(), root, visit)
+}
+
+func walkWith(t *testing.T, fset *token.FileSet, root string, visit func(path string, f *ast.File)) {
+	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
