@@ -3,7 +3,6 @@ package link
 import (
 	"bytes"
 	"net/netip"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,10 +96,17 @@ func BenchmarkLoopback(b *testing.B) {
 			b.Run(carrier.String()+"/"+c.name, func(b *testing.B) {
 				var arrived atomic.Uint64
 				var lost int64
+				grew, patience := make(chan struct{}, 1), time.NewTimer(time.Hour)
 				ca := newCA(b)
 				x, stopX := newSite(b, issue(b, ca, "a"), Kernel{}, "127.0.0.1:0", nil)
 				y, stopY := newSite(b, issue(b, ca, "b"), Kernel{}, "127.0.0.1:0", func(cfg *Config) {
-					cfg.Receive = func(_ int, _ *Link, pkts []ether.Packet) { arrived.Add(framesOf(pkts)) }
+					cfg.Receive = func(_ int, _ *Link, pkts []ether.Packet) {
+						arrived.Add(framesOf(pkts))
+						select {
+						case grew <- struct{}{}:
+						default:
+						}
+					}
 				})
 				out, _ := dial(b, x, y, carrier)
 				pkts := c.make()
@@ -109,12 +115,15 @@ func BenchmarkLoopback(b *testing.B) {
 				b.ResetTimer()
 				for b.Loop() {
 					out.Send(0, pkts)
-					for begin := time.Now(); ; runtime.Gosched() {
+					for {
 						under := int64(out.framesSent()) - int64(arrived.Load()) - lost
 						if under <= window {
 							break
 						}
-						if time.Since(begin) > 500*time.Millisecond { // lost on the way: wait for them no longer
+						patience.Reset(time.Second)
+						select {
+						case <-grew:
+						case <-patience.C: // lost on the way: wait for them no longer
 							lost += under
 						}
 					}
