@@ -95,6 +95,9 @@ func (n *Node) ListPorts(context.Context, *vnetv1.ListPortsRequest) (*vnetv1.Lis
 		if !info.MAC.IsZero() {
 			p.Mac = info.MAC.String()
 		}
+		p.FramesReceived, p.ReceivedBytes = at.in.frames.Load(), at.in.bytes.Load()
+		p.FramesSent, p.SentBytes = at.out.frames.Load(), at.out.bytes.Load()
+		p.Drops = drops(info.Drops)
 		if at.guard != nil && at.guard.blocked.Load() {
 			p.State, p.Why = vnetv1.PortState_PORT_STATE_BLOCKED, at.blockedText()
 		}
@@ -122,7 +125,7 @@ func (n *Node) ListInterfaces(context.Context, *vnetv1.ListInterfacesRequest) (*
 		}
 		if name, ok := strings.CutPrefix(i.Use, "port "); ok {
 			one.Use, one.Port = vnetv1.InterfaceUse_INTERFACE_USE_PORT, name
-		} else if i.Why != "" {
+		} else if i.Use == port.UseRefused { // what is available may have a remark too
 			one.Use = vnetv1.InterfaceUse_INTERFACE_USE_REFUSED
 		}
 		out.Interfaces = append(out.Interfaces, one)
@@ -162,6 +165,7 @@ func (s *state) describeLink(one *slot) *vnetv1.Link {
 	out.State, out.Remote, out.Dialled = vnetv1.LinkState_LINK_STATE_UP, l.Remote().String(), l.Dialled()
 	out.Carrier, out.CarrierWhy = carrierOut(l.Carrier()), l.CarrierWhy()
 	out.RttUs, out.MtuBytes, out.Epoch = uint64(st.RTT.Microseconds()), uint32(st.MTU), uint32(st.Epoch)
+	out.Cipher = l.Cipher()
 	out.FramesSent, out.FramesReceived = st.FramesSent, st.FramesReceived
 	out.WireLost, out.Duplicates, out.Drops = st.WireLost, st.Duplicates, drops(linkDrops(st))
 	return out

@@ -10,6 +10,7 @@ import (
 
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/forward"
 )
 
 // listen is how long a new LAN port only listens for loop probes before it
@@ -23,7 +24,7 @@ type lanGuard struct {
 	echoes  *echoes
 }
 
-// echoes remember the group frames we gave to any LAN: two of a node's ports
+// echoes remember the flooded frames we gave to any LAN: two of a node's ports
 // may stand on the same one.
 type echoes struct {
 	seed maphash.Seed
@@ -32,7 +33,7 @@ type echoes struct {
 
 func newEchoes() *echoes { return &echoes{seed: maphash.MakeSeed(), sent: control.NewReflections(0)} }
 
-// hash identifies a group frame by what does not change on the way through a
+// hash identifies a frame by what does not change on the way through a
 // LAN: a wire pads short frames, and a port finishes the checksum of the
 // transport header, so only the first bytes count.
 func (e *echoes) hash(f ether.Frame) uint64 {
@@ -51,8 +52,9 @@ type heardProbe struct {
 	payload []byte
 }
 
-// fromLAN judges a frame that came from a LAN port: drop says why it ends here.
-func (n *Node) fromLAN(at *localPort, p *ether.Packet) (Drop, bool) {
+// fromLAN judges a frame that came from a LAN port and that the table would
+// treat as action says: drop says why it ends here.
+func (n *Node) fromLAN(at *localPort, p *ether.Packet, action forward.Action) (Drop, bool) {
 	if p.Frame.EtherType() == control.ProbeEtherType {
 		select {
 		case n.probed <- heardProbe{at, append([]byte(nil), p.Frame[p.Frame.L3():]...)}:
@@ -63,7 +65,7 @@ func (n *Node) fromLAN(at *localPort, p *ether.Packet) (Drop, bool) {
 	if at.guard.blocked.Load() {
 		return DropBlocked, true
 	}
-	if p.Frame.Dst().IsGroup() {
+	if action == forward.FloodTree { // what is not flooded cannot circle
 		e := at.guard.echoes
 		if e.sent.Seen(time.Now(), e.hash(p.Frame)) {
 			return DropReflection, true
@@ -72,15 +74,10 @@ func (n *Node) fromLAN(at *localPort, p *ether.Packet) (Drop, bool) {
 	return 0, false
 }
 
-// toLAN remembers the group frames that go out to the LAN.
-func (n *Node) toLAN(at *localPort, pkts []ether.Packet) {
-	for i := range pkts {
-		if !pkts[i].Frame.Dst().IsGroup() {
-			continue
-		}
-		e := at.guard.echoes
-		e.sent.Sent(time.Now(), e.hash(pkts[i].Frame))
-	}
+// toLAN remembers a flooded frame that goes out to the LAN.
+func toLAN(at *localPort, f ether.Frame) {
+	e := at.guard.echoes
+	e.sent.Sent(time.Now(), e.hash(f))
 }
 
 func (at *localPort) blockedText() string {
@@ -219,7 +216,8 @@ func (s *state) block(at *localPort, why string) {
 	if at.guard.blocked.Swap(true) {
 		return
 	}
-	s.refloods()
+	s.table, s.dirty = s.table.WithBlocked(at.side, true), true
+	s.evict(at)
 	s.n.event(Event{Kind: "port.blocked", Text: at.blockedText(), Fields: map[string]string{"port": at.name}})
 }
 
@@ -228,6 +226,6 @@ func (s *state) unblock(at *localPort) {
 		return
 	}
 	at.guard.why.Store(nil)
-	s.refloods()
+	s.table, s.dirty = s.table.WithBlocked(at.side, false), true
 	s.n.event(Event{Kind: "port.open", Text: "port " + at.name + " forwards", Fields: map[string]string{"port": at.name}})
 }

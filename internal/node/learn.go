@@ -64,6 +64,9 @@ func (n *Node) sight(at *localPort, f ether.Frame, speaks bool) bool {
 
 // learn takes a sighting into the table and the next announcement.
 func (s *state) learn(now time.Time, one sighting) {
+	if s.own[one.mac] {
+		return // this machine's own interface, heard through another one on the same LAN
+	}
 	r, known := s.local[one.mac]
 	if !known {
 		if len(s.local) >= maxResidents {
@@ -134,6 +137,33 @@ func learnedID(mac ether.MAC) uint64 {
 	return learnedBit | binary.BigEndian.Uint64(b[:])
 }
 
+// evict forgets who lives behind a port that was blocked: the same LAN is
+// reached through another port, where they will be heard again.
+func (s *state) evict(at *localPort) {
+	gone := map[ether.MAC]bool{}
+	for mac, r := range s.local {
+		if r.at == at {
+			gone[mac] = true
+			delete(s.local, mac)
+		}
+	}
+	for mac, p := range s.places {
+		if p.Node == s.n.name && p.Port == at.name {
+			gone[mac] = true
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	for mac := range gone {
+		s.announce[mac] = control.Sighting{MAC: mac, Port: at.name, Gone: true}
+		s.unlearn(mac)
+	}
+	s.flushAnnouncements() // before one of them is announced at the other port
+	s.learnEpoch++
+	s.dirty = true
+}
+
 // age forgets residents that have been silent too long.
 func (s *state) age(now time.Time) {
 	if now.Before(s.ageAt) {
@@ -198,6 +228,9 @@ func (s *state) directoryChanged(m control.Directory) {
 }
 
 func (s *state) placed(p control.Place) {
+	if s.own[p.MAC] {
+		return
+	}
 	old, known := s.places[p.MAC]
 	s.places[p.MAC] = p
 	if known && old.Mobility != p.Mobility {

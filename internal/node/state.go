@@ -33,6 +33,7 @@ type state struct {
 
 	learnedRules map[uint64]overlay.Rule // by id; not cached on disk, learned anew
 	local        map[ether.MAC]*resident
+	own          map[ether.MAC]bool // of the interfaces behind LAN ports: constant, never learned elsewhere
 	places       map[ether.MAC]control.Place
 	directory    uint64 // version
 	generation   uint64
@@ -55,7 +56,7 @@ type state struct {
 func newState(n *Node) *state {
 	s := &state{
 		n: n, rules: map[uint64]overlay.Rule{}, byPeer: map[overlay.Name]*slot{},
-		local: map[ether.MAC]*resident{}, learnedRules: map[uint64]overlay.Rule{}, places: map[ether.MAC]control.Place{},
+		local: map[ether.MAC]*resident{}, own: map[ether.MAC]bool{}, learnedRules: map[uint64]overlay.Rule{}, places: map[ether.MAC]control.Place{},
 		announce: map[ether.MAC]control.Sighting{}, warning: map[string]string{},
 	}
 	s.traffic = newReporter(n)
@@ -69,6 +70,7 @@ func newState(n *Node) *state {
 	for _, at := range n.ports {
 		if mac := at.port.Info().MAC; at.lan && !mac.IsZero() {
 			s.learnAt(mac, at) // an interface's own MAC is local to it
+			s.own[mac] = true
 		}
 	}
 	if n.isProxy() {
@@ -192,18 +194,12 @@ func (s *state) sortedRules() []overlay.Rule {
 	return rules
 }
 
-// refloods rebuilds the flood tree from the ports and the star links that exist.
+// refloods rebuilds the flood tree from the star links that exist; the ports in it never change.
 func (s *state) refloods() {
 	s.flood.Star = nil
 	for _, one := range s.slots {
 		if one.kind == link.Star && one.current.Load() != nil {
 			s.flood.Star = append(s.flood.Star, one.side)
-		}
-	}
-	s.flood.Ports = nil
-	for _, at := range s.n.ports {
-		if at.guard == nil || !at.guard.blocked.Load() {
-			s.flood.Ports = append(s.flood.Ports, at.side)
 		}
 	}
 	s.table, s.dirty = s.table.WithFlood(s.flood), true

@@ -43,8 +43,12 @@ func (w *worker) run(arrival forward.Side, pkts []ether.Packet) {
 	if s != w.seen {
 		w.adopt(s)
 	}
+	frames, bytes := w.counts.edgeIn.value(), w.counts.edgeInBytes.value()
 	for i := range pkts {
 		w.one(s, arrival, &pkts[i])
+	}
+	if !arrival.IsLink() {
+		s.ports[arrival.Index()].in.add(w.counts.edgeIn.value()-frames, w.counts.edgeInBytes.value()-bytes)
 	}
 	w.flush(s)
 }
@@ -80,27 +84,28 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 			return
 		}
 	}
-	if !arrival.IsLink() && !w.admit(s, s.ports[arrival.Index()], p, frames) {
-		return
-	}
 	src, dst := p.Frame.Src(), p.Frame.Dst()
 	v := w.cache.Decide(s.table, arrival, src, dst)
+	if !arrival.IsLink() && !w.admit(s, s.ports[arrival.Index()], p, v.Action, frames) {
+		return
+	}
 	switch v.Action {
 	case forward.Forward:
 		w.put(v.Out, p)
 	case forward.FloodTree:
-		w.flood(v.Outs, p, frames)
+		w.flood(s, v.Outs, p, frames)
 	default:
 		w.counts.reasons[v.Reason].add(frames)
 	}
 }
 
-// admit judges a frame from a local port before it is forwarded: it counts the
-// application's traffic, learns the sender, and keeps loops through the LAN out.
-func (w *worker) admit(s *snapshot, at *localPort, p *ether.Packet, frames uint64) bool {
+// admit judges a frame from a local port before it is forwarded as action says:
+// it counts the application's traffic, learns the sender, and keeps loops
+// through the LAN out.
+func (w *worker) admit(s *snapshot, at *localPort, p *ether.Packet, action forward.Action, frames uint64) bool {
 	src, dst := p.Frame.Src(), p.Frame.Dst()
 	if at.lan {
-		if drop, ok := w.node.fromLAN(at, p); ok {
+		if drop, ok := w.node.fromLAN(at, p, action); ok {
 			w.counts.drops[drop].add(frames)
 			return false
 		}
@@ -120,13 +125,16 @@ func (w *worker) admit(s *snapshot, at *localPort, p *ether.Packet, frames uint6
 	return true
 }
 
-func (w *worker) flood(outs []forward.Side, p *ether.Packet, frames uint64) {
+func (w *worker) flood(s *snapshot, outs []forward.Side, p *ether.Packet, frames uint64) {
 	if len(outs) == 0 {
 		w.counts.drops[DropNoPorts].add(frames)
 		return
 	}
 	w.counts.copies.add(frames * uint64(len(outs)-1))
 	for _, out := range outs { // ports and links leave the bytes as they were
+		if !out.IsLink() && s.ports[out.Index()].lan {
+			toLAN(s.ports[out.Index()], p.Frame)
+		}
 		w.put(out, p)
 	}
 }
@@ -171,19 +179,20 @@ func (w *worker) sendLink(to *slot, pkts []ether.Packet) {
 }
 
 func (w *worker) writePort(to *localPort, pkts []ether.Packet) {
-	if to.lan {
-		w.node.toLAN(to, pkts)
-	}
 	written, _ := to.port.Write(w.lane%to.port.Queues(), pkts)
+	var out, outBytes uint64
 	for i := range pkts {
 		p := &pkts[i]
 		frames := uint64(p.Frames())
-		if i >= written {
+		if i >= written { // which of them were dropped the port does not say; their number is right
 			w.counts.drops[DropPortFull].add(frames)
 			continue
 		}
-		w.counts.edgeOut.add(frames)
-		w.counts.edgeOutBytes.add(uint64(p.WireBytes()))
+		out += frames
+		outBytes += uint64(p.WireBytes())
 		w.tally.Delivered(p.Frame.Src(), p.Frame.Dst(), uint64(p.WireBytes()), frames)
 	}
+	w.counts.edgeOut.add(out)
+	w.counts.edgeOutBytes.add(outBytes)
+	to.out.add(out, outBytes)
 }
