@@ -48,6 +48,7 @@ type Link struct {
 	kind    Kind
 	dialled bool
 	carrier Carrier
+	cipher  string
 	why     string
 	since   time.Time
 	id      uint64
@@ -135,6 +136,9 @@ func (l *Link) Dialled() bool { return l.dialled }
 
 // Carrier is UDP or TCP.
 func (l *Link) Carrier() Carrier { return l.carrier }
+
+// Cipher says what seals its frames.
+func (l *Link) Cipher() string { return l.cipher }
 
 // CarrierWhy says for what reason, for people.
 func (l *Link) CarrierWhy() string { return l.why }

@@ -39,9 +39,10 @@ func (e *Endpoint) newLink(b birth) (*Link, error) {
 	l.id = uint64(dialler)<<32 | uint64(acceptor)
 	l.remote.Store(&b.remote)
 	if b.stream != nil {
-		l.carrier = TCP
+		l.carrier, l.cipher = TCP, "TLS 1.3"
 		return l, nil
 	}
+	l.cipher = b.suite.String()
 	l.size.Store(sizeSmallest) // until more is proved
 	out, err := firstKey(b.suite, b.session.out)
 	if err != nil {

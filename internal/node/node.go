@@ -59,6 +59,16 @@ type localPort struct {
 	side  forward.Side
 	lan   bool
 	guard *lanGuard // nil unless lan
+
+	in, out traffic // by all workers, a batch at a time
+}
+
+// traffic is what crossed a port in one direction.
+type traffic struct{ frames, bytes atomic.Uint64 }
+
+func (t *traffic) add(frames, bytes uint64) {
+	t.frames.Add(frames)
+	t.bytes.Add(bytes)
 }
 
 // New prepares a node; Run starts it.

@@ -200,7 +200,7 @@ func (a *application) timing(from, to time.Time) Timing {
 	for rank := range a.procs {
 		fewest = min(fewest, ranks[rank])
 	}
-	return Timing{IterationMS: median(all), Iterations: fewest}
+	return Timing{IterationMS: round(median(all)), Iterations: fewest}
 }
 
 // stop ends all ranks in the same iteration and checks that every byte was verified.

@@ -1,6 +1,9 @@
 package demo
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Result is what the demo measured, as `vnet demo --json` prints it.
 type Result struct {
@@ -45,3 +48,6 @@ func median(values []float64) float64 {
 	}
 	return s[len(s)/2]
 }
+
+// round keeps three decimals: more would only look precise.
+func round(v float64) float64 { return math.Round(v*1000) / 1000 }

@@ -18,8 +18,9 @@ const (
 	skipped = 2
 	// steady is how long the application runs before the star is measured: connections find their speed there too.
 	steady = 2 * time.Second
-	// calm is how long the adapted overlay runs at least before it is judged.
-	calm = 3 * time.Second
+	// calm is how long the adapted overlay runs at least before it is judged: congestion windows that the full queue
+	// of the star had cut take some seconds to grow again.
+	calm = 8 * time.Second
 	// patience bounds every wait of the story.
 	patience = 40 * time.Second
 	// appPort is where the ranks listen.
@@ -102,7 +103,7 @@ func (d *Demo) measureStar(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot see the application: %w", err)
 	}
-	d.result.InferenceS = inferred.Sub(began).Seconds()
+	d.result.InferenceS = round(inferred.Sub(began).Seconds())
 	from := began.Add(steady)
 	if err := d.app.await(ctx, from, measured); err != nil {
 		return err
@@ -135,13 +136,13 @@ func (d *Demo) measureAdapted(ctx context.Context) error {
 			}
 		}
 		if d.watch.last("change.committed").Equal(last) {
-			d.result.AdaptationS = last.Sub(allowed).Seconds()
+			d.result.AdaptationS = round(last.Sub(allowed).Seconds())
 			break
 		}
 	}
 	d.result.Adapted = d.app.timing(after, time.Now())
 	if d.result.Adapted.IterationMS > 0 {
-		d.result.Speedup = d.result.Star.IterationMS / d.result.Adapted.IterationMS
+		d.result.Speedup = round(d.result.Star.IterationMS / d.result.Adapted.IterationMS)
 	}
 	return d.topology(ctx)
 }
@@ -168,7 +169,7 @@ func (d *Demo) topology(ctx context.Context) error {
 		names = append(names, g.Name)
 		d.result.Topology.Order = append(d.result.Topology.Order, g.Order...)
 		for _, e := range g.Edges {
-			d.result.Topology.Edges = append(d.result.Topology.Edges, [3]any{e.A, e.B, e.Weight})
+			d.result.Topology.Edges = append(d.result.Topology.Edges, [3]any{e.A, e.B, round(e.Weight)})
 		}
 	}
 	d.result.Topology.Name = strings.Join(names, " + ")
