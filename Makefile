@@ -1,0 +1,48 @@
+# What can be done with this tree. `make test` is the README's test command.
+
+GO ?= go
+
+.PHONY: build test check unit e2e soak fuzz generate bench cover demo clean
+
+build: ## bin/vnet and bin/patterns
+	$(GO) build -o bin/ ./cmd/...
+
+test: ## everything, after installing what the tests talk to (as root on Debian)
+	scripts/test
+
+check: ## gofmt, vet, and the house's own rules
+	@test -z "$$(gofmt -l api cmd e2e internal scripts)" || { gofmt -l api cmd e2e internal scripts; exit 1; }
+	$(GO) vet ./...
+	$(GO) test ./internal/arch
+
+unit: ## the tests that build no lab
+	$(GO) test $$($(GO) list ./... | grep -vE '/(e2e|bench|internal/lab|internal/port)(/|$$)')
+
+e2e: ## the built program in a lab; T=TestName chooses
+	$(GO) test -count=1 -v -timeout 12m -run '$(or $(T),.)' ./e2e
+
+soak: ## the long forms of the end-to-end tests: minutes to hours; write the result into docs/soak.md
+	E2E_LONG=1 $(GO) test -count=1 -v -timeout 6h -run '$(or $(T),.)' ./e2e
+
+fuzz: ## every decoder for FUZZTIME seconds (default 5), at most 20 CPU-minutes together
+	scripts/fuzz
+
+generate: ## the code of the contracts in api/; fails when what is committed differs
+	api/generate.sh
+	git diff --exit-code -- api
+
+bench: ## benchmarks of the rooms; those of whole systems are make bench-NAME
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+bench-%: ## one of bench/: a measured run that prints a table
+	$(GO) test -count=1 -v -timeout 30m ./bench/$*
+
+cover: ## which lines the tests that build no lab reach: cover.out, and a line a package
+	$(GO) test -coverprofile cover.out $$($(GO) list ./... | grep -vE '/(e2e|bench|api)(/|$$)')
+	$(GO) tool cover -func cover.out | tail -1
+
+demo: ## a star that becomes the application's shape
+	$(GO) run ./cmd/vnet demo
+
+clean:
+	rm -rf bin cover.out
