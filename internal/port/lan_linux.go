@@ -8,7 +8,6 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
@@ -153,48 +152,13 @@ func networkOrder(v uint16) uint16 {
 
 // SetUnderlay replaces the endpoints whose frames are not read, at once and without a gap.
 func (l *LAN) SetUnderlay(ours []netip.AddrPort) error {
-	ours, err := specified(ours)
-	if err != nil {
-		return err
+	if !l.gate.enter() {
+		return net.ErrClosed
 	}
-	program, err := underlayFilter(ours)
-	if err != nil {
-		return err
-	}
-	raw, err := bpf.Assemble(program)
-	if err != nil {
-		return fmt.Errorf("cannot assemble the filter: %w", err)
-	}
-	filter := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	attached := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.SetsockoptSockFprog(l.queue.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &attached); err != nil {
-		return fmt.Errorf("cannot attach the filter for our own links: %w", err)
-	}
-	return nil
-}
-
-// specified replaces unspecified addresses with those of this machine.
-func specified(ours []netip.AddrPort) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for _, at := range ours {
-		if !at.Addr().IsUnspecified() {
-			out = append(out, at)
-			continue
-		}
-		local, err := net.InterfaceAddrs()
-		if err != nil {
-			return nil, fmt.Errorf("cannot list the addresses of this machine: %w", err)
-		}
-		for _, a := range local {
-			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-				out = append(out, netip.AddrPortFrom(prefix.Addr(), at.Port()))
-			}
-		}
-	}
-	return out, nil
+	defer l.gate.leave()
+	return attachFilter(ours, func(program *unix.SockFprog) error {
+		return unix.SetsockoptSockFprog(l.queue.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, program)
+	})
 }
 
 // Name returns what the user calls the port.

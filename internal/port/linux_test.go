@@ -185,17 +185,7 @@ func TestDescriptorsThatAreNoQueues(t *testing.T) {
 func TestBridge(t *testing.T) {
 	needTAP(t)
 	addVeth(t, "left", "right")
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br7", MTU: 1450}}
-	if err := netlink.LinkAdd(bridge); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = netlink.LinkDel(bridge) }()
-	if err := netlink.LinkSetMaster(findLink(t, "left"), bridge); err != nil {
-		t.Fatal(err)
-	}
-	if err := netlink.LinkSetUp(bridge); err != nil {
-		t.Fatal(err)
-	}
+	addBridge(t, "br7", "left")
 	near, err := OpenBridgeTAP("br7", TAPConfig{Name: "vnet0"})
 	if err != nil {
 		t.Fatal(err)
@@ -228,22 +218,57 @@ func TestKernelCutsAlike(t *testing.T) {
 }
 
 func TestOwnDatagramsAreNotRead(t *testing.T) {
-	addVeth(t, "left", "right")
-	near, err := OpenLAN(LANConfig{Interface: "left", Underlay: []netip.AddrPort{netip.MustParseAddrPort("10.9.0.2:7777")}})
-	if err != nil {
+	underlay := []netip.AddrPort{netip.MustParseAddrPort("10.9.0.2:7777")}
+	rows := map[string]func(t *testing.T) Port{
+		"lan": func(t *testing.T) Port { return openTestLAN(t, "left") },
+		"bridge": func(t *testing.T) Port {
+			needTAP(t)
+			addBridge(t, "br7", "left")
+			p, err := OpenBridgeTAP("br7", TAPConfig{Name: "vnet0", Queues: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = p.Close() })
+			return p
+		},
+	}
+	for name, open := range rows {
+		t.Run(name, func(t *testing.T) {
+			addVeth(t, "left", "right")
+			near, far := open(t), openTestLAN(t, "right")
+			if err := near.(Underlayer).SetUnderlay(underlay); err != nil {
+				t.Fatal(err)
+			}
+			ours, tagged := recipe{udp: true, dstPort: 7777, payload: 9}, recipe{udp: true, dstPort: 7777, payload: 9, tags: []uint16{ether.TypeVLAN}}
+			foreign := recipe{udp: true, dstPort: 7778, payload: 9}
+			read := near
+			if near.Queues() > 1 {
+				read = queuePort{near}
+			}
+			send(t, far, ours.packet(), tagged.packet(), foreign.packet())
+			same(t, []ether.Packet{foreign.packet()}, expect(t, read, 1))
+			if err := near.(Underlayer).SetUnderlay(nil); err != nil {
+				t.Fatal(err)
+			}
+			send(t, far, ours.packet())
+			same(t, []ether.Packet{ours.packet()}, expect(t, read, 1))
+		})
+	}
+}
+
+// addBridge makes a bridge with one member, both up.
+func addBridge(t *testing.T, name, member string) {
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1450}}
+	if err := netlink.LinkAdd(bridge); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = near.Close() }()
-	far := openTestLAN(t, "right")
-	ours, tagged := recipe{udp: true, dstPort: 7777, payload: 9}, recipe{udp: true, dstPort: 7777, payload: 9, tags: []uint16{ether.TypeVLAN}}
-	foreign := recipe{udp: true, dstPort: 7778, payload: 9}
-	send(t, far, ours.packet(), tagged.packet(), foreign.packet())
-	same(t, []ether.Packet{foreign.packet()}, expect(t, near, 1))
-	if err := near.(*LAN).SetUnderlay(nil); err != nil {
+	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
+	if err := netlink.LinkSetMaster(findLink(t, member), bridge); err != nil {
 		t.Fatal(err)
 	}
-	send(t, far, ours.packet())
-	same(t, []ether.Packet{ours.packet()}, expect(t, near, 1))
+	if err := netlink.LinkSetUp(bridge); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestInterfaces(t *testing.T) {

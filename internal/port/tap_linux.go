@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -275,6 +276,18 @@ func (t *tap) SetOffloads(names []string) error {
 		return fmt.Errorf("cannot choose offloads of TAP %q: %w", t.iface, err)
 	}
 	return nil
+}
+
+// SetUnderlay leaves our own links out of what a bridge gives us. Ports of our own TAPs carry none.
+func (t *tap) SetUnderlay(ours []netip.AddrPort) error {
+	if t.kind != KindBridge {
+		return nil
+	}
+	if !t.gate.enter() {
+		return net.ErrClosed
+	}
+	defer t.gate.leave()
+	return attachFilter(ours, func(program *unix.SockFprog) error { return attachTAP(t.queues[0].fd, program) })
 }
 
 func (t *tap) Info() Info {
