@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,7 +16,7 @@ import (
 type Ready struct{}
 
 // Encode makes the bytes of one control message: a struct of package control,
-// a vttif.Report, or Ready.
+// a vttif.Report, an Event, or Ready.
 func Encode(message any) ([]byte, error) {
 	e := &controlv1.Envelope{}
 	switch m := message.(type) {
@@ -37,6 +38,8 @@ func Encode(message any) ([]byte, error) {
 		e.Body = &controlv1.Envelope_Answer{Answer: &controlv1.Answer{Id: m.ID, Body: m.Body, Code: m.Code, Error: m.Error}}
 	case vttif.Report:
 		e.Body = &controlv1.Envelope_Traffic{Traffic: trafficOut(m)}
+	case Event:
+		e.Body = &controlv1.Envelope_Event{Event: &controlv1.Event{TimeUs: m.Time.UnixMicro(), Kind: m.Kind, Text: m.Text, Fields: m.Fields}}
 	case Ready:
 		e.Body = &controlv1.Envelope_Ready{Ready: &controlv1.Ready{}}
 	default:
@@ -71,6 +74,8 @@ func Decode(data []byte) (any, error) {
 		return control.Answer{ID: b.Answer.GetId(), Body: b.Answer.GetBody(), Code: b.Answer.GetCode(), Error: b.Answer.GetError()}, nil
 	case *controlv1.Envelope_Traffic:
 		return trafficIn(b.Traffic)
+	case *controlv1.Envelope_Event:
+		return Event{Time: time.UnixMicro(b.Event.GetTimeUs()), Kind: b.Event.GetKind(), Text: b.Event.GetText(), Fields: b.Event.GetFields()}, nil
 	case *controlv1.Envelope_Ready:
 		return Ready{}, nil
 	}

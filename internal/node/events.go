@@ -68,6 +68,9 @@ func (n *Node) event(ev Event) {
 	ev.Time, ev.Node = time.Now(), string(n.name)
 	n.events.Add(ev)
 	n.cfg.Log.Info(ev.Text, "kind", ev.Kind)
+	if !n.isProxy() { // the Proxy sees what happens at all nodes
+		n.tell(ev)
+	}
 }
 
 // slotEvent tells of a neighbour that came or went.

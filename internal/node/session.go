@@ -233,7 +233,11 @@ func (n *Node) tell(message any) {
 
 // starLink is the session to the Proxy, if any.
 func (n *Node) starLink() *link.Link {
-	for _, one := range n.snapshot.Load().slots {
+	now := n.snapshot.Load()
+	if now == nil {
+		return nil // the node is still being put together
+	}
+	for _, one := range now.slots {
 		if one.kind == link.Star {
 			return one.current.Load()
 		}

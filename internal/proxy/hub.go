@@ -147,6 +147,9 @@ func (h *hub) heard(now time.Time, peer overlay.Name, message any) {
 		h.changes.replied(now, peer, m)
 	case control.Call:
 		h.call(peer, m)
+	case node.Event:
+		m.Node = string(peer)
+		h.node.Events().Add(m)
 	}
 }
 

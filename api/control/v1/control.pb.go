@@ -40,7 +40,7 @@ type Envelope struct {
 	//	*Envelope_Answer
 	//	*Envelope_Traffic
 	//	*Envelope_Ready
-	//	*Envelope_LinkState
+	//	*Envelope_Event
 	Body          isEnvelope_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -173,10 +173,10 @@ func (x *Envelope) GetReady() *Ready {
 	return nil
 }
 
-func (x *Envelope) GetLinkState() *LinkState {
+func (x *Envelope) GetEvent() *Event {
 	if x != nil {
-		if x, ok := x.Body.(*Envelope_LinkState); ok {
-			return x.LinkState
+		if x, ok := x.Body.(*Envelope_Event); ok {
+			return x.Event
 		}
 	}
 	return nil
@@ -226,8 +226,8 @@ type Envelope_Ready struct {
 	Ready *Ready `protobuf:"bytes,10,opt,name=ready,proto3,oneof"`
 }
 
-type Envelope_LinkState struct {
-	LinkState *LinkState `protobuf:"bytes,11,opt,name=link_state,json=linkState,proto3,oneof"`
+type Envelope_Event struct {
+	Event *Event `protobuf:"bytes,11,opt,name=event,proto3,oneof"`
 }
 
 func (*Envelope_Hello) isEnvelope_Body() {}
@@ -250,7 +250,7 @@ func (*Envelope_Traffic) isEnvelope_Body() {}
 
 func (*Envelope_Ready) isEnvelope_Body() {}
 
-func (*Envelope_LinkState) isEnvelope_Body() {}
+func (*Envelope_Event) isEnvelope_Body() {}
 
 // Ready says that its sender delivers frames from this link from now on. It is
 // the first message of whoever dialled a link that is not a star link.
@@ -1609,30 +1609,31 @@ func (x *TrafficDelta) GetDeliveredFrames() uint64 {
 	return 0
 }
 
-// LinkState tells the Proxy that a fast path came up or went down.
-type LinkState struct {
+// Event tells the Proxy what happened at a host, for whoever watches there.
+type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Up            bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
-	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	TimeUs        int64                  `protobuf:"varint,1,opt,name=time_us,json=timeUs,proto3" json:"time_us,omitempty"` // microseconds since 1970, by the host's clock
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Fields        map[string]string      `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *LinkState) Reset() {
-	*x = LinkState{}
+func (x *Event) Reset() {
+	*x = Event{}
 	mi := &file_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *LinkState) String() string {
+func (x *Event) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*LinkState) ProtoMessage() {}
+func (*Event) ProtoMessage() {}
 
-func (x *LinkState) ProtoReflect() protoreflect.Message {
+func (x *Event) ProtoReflect() protoreflect.Message {
 	mi := &file_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1644,37 +1645,44 @@ func (x *LinkState) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use LinkState.ProtoReflect.Descriptor instead.
-func (*LinkState) Descriptor() ([]byte, []int) {
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
 	return file_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
-func (x *LinkState) GetPeer() string {
+func (x *Event) GetTimeUs() int64 {
 	if x != nil {
-		return x.Peer
+		return x.TimeUs
+	}
+	return 0
+}
+
+func (x *Event) GetKind() string {
+	if x != nil {
+		return x.Kind
 	}
 	return ""
 }
 
-func (x *LinkState) GetUp() bool {
+func (x *Event) GetText() string {
 	if x != nil {
-		return x.Up
-	}
-	return false
-}
-
-func (x *LinkState) GetWhy() string {
-	if x != nil {
-		return x.Why
+		return x.Text
 	}
 	return ""
+}
+
+func (x *Event) GetFields() map[string]string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
 }
 
 var File_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x18control/v1/control.proto\x12\x0fvnet.control.v1\"\xfc\x04\n" +
+	"\x18control/v1/control.proto\x12\x0fvnet.control.v1\"\xef\x04\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.vnet.control.v1.HelloH\x00R\x05hello\x124\n" +
 	"\awelcome\x18\x02 \x01(\v2\x18.vnet.control.v1.WelcomeH\x00R\awelcome\x127\n" +
@@ -1687,9 +1695,8 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x06answer\x18\b \x01(\v2\x17.vnet.control.v1.AnswerH\x00R\x06answer\x12:\n" +
 	"\atraffic\x18\t \x01(\v2\x1e.vnet.control.v1.TrafficReportH\x00R\atraffic\x12.\n" +
 	"\x05ready\x18\n" +
-	" \x01(\v2\x16.vnet.control.v1.ReadyH\x00R\x05ready\x12;\n" +
-	"\n" +
-	"link_state\x18\v \x01(\v2\x1a.vnet.control.v1.LinkStateH\x00R\tlinkStateB\x06\n" +
+	" \x01(\v2\x16.vnet.control.v1.ReadyH\x00R\x05ready\x12.\n" +
+	"\x05event\x18\v \x01(\v2\x16.vnet.control.v1.EventH\x00R\x05eventB\x06\n" +
 	"\x04body\"\a\n" +
 	"\x05Ready\"\x90\x02\n" +
 	"\x05Hello\x12\x12\n" +
@@ -1809,11 +1816,15 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x0eoffered_frames\x18\x04 \x01(\x04R\rofferedFrames\x12!\n" +
 	"\foffered_bare\x18\x05 \x01(\x04R\vofferedBare\x12'\n" +
 	"\x0fdelivered_bytes\x18\x06 \x01(\x04R\x0edeliveredBytes\x12)\n" +
-	"\x10delivered_frames\x18\a \x01(\x04R\x0fdeliveredFrames\"A\n" +
-	"\tLinkState\x12\x12\n" +
-	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x0e\n" +
-	"\x02up\x18\x02 \x01(\bR\x02up\x12\x10\n" +
-	"\x03why\x18\x03 \x01(\tR\x03whyB<Z:github.com/virtuoso-vnet/virtuoso/api/control/v1;controlv1b\x06proto3"
+	"\x10delivered_frames\x18\a \x01(\x04R\x0fdeliveredFrames\"\xbf\x01\n" +
+	"\x05Event\x12\x17\n" +
+	"\atime_us\x18\x01 \x01(\x03R\x06timeUs\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12:\n" +
+	"\x06fields\x18\x04 \x03(\v2\".vnet.control.v1.Event.FieldsEntryR\x06fields\x1a9\n" +
+	"\vFieldsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B<Z:github.com/virtuoso-vnet/virtuoso/api/control/v1;controlv1b\x06proto3"
 
 var (
 	file_control_v1_control_proto_rawDescOnce sync.Once
@@ -1827,7 +1838,7 @@ func file_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_control_v1_control_proto_rawDescData
 }
 
-var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_control_v1_control_proto_goTypes = []any{
 	(*Envelope)(nil),      // 0: vnet.control.v1.Envelope
 	(*Ready)(nil),         // 1: vnet.control.v1.Ready
@@ -1848,7 +1859,8 @@ var file_control_v1_control_proto_goTypes = []any{
 	(*Answer)(nil),        // 16: vnet.control.v1.Answer
 	(*TrafficReport)(nil), // 17: vnet.control.v1.TrafficReport
 	(*TrafficDelta)(nil),  // 18: vnet.control.v1.TrafficDelta
-	(*LinkState)(nil),     // 19: vnet.control.v1.LinkState
+	(*Event)(nil),         // 19: vnet.control.v1.Event
+	nil,                   // 20: vnet.control.v1.Event.FieldsEntry
 }
 var file_control_v1_control_proto_depIdxs = []int32{
 	2,  // 0: vnet.control.v1.Envelope.hello:type_name -> vnet.control.v1.Hello
@@ -1861,7 +1873,7 @@ var file_control_v1_control_proto_depIdxs = []int32{
 	16, // 7: vnet.control.v1.Envelope.answer:type_name -> vnet.control.v1.Answer
 	17, // 8: vnet.control.v1.Envelope.traffic:type_name -> vnet.control.v1.TrafficReport
 	1,  // 9: vnet.control.v1.Envelope.ready:type_name -> vnet.control.v1.Ready
-	19, // 10: vnet.control.v1.Envelope.link_state:type_name -> vnet.control.v1.LinkState
+	19, // 10: vnet.control.v1.Envelope.event:type_name -> vnet.control.v1.Event
 	3,  // 11: vnet.control.v1.Hello.ports:type_name -> vnet.control.v1.Port
 	4,  // 12: vnet.control.v1.Hello.links:type_name -> vnet.control.v1.Link
 	5,  // 13: vnet.control.v1.Hello.rules:type_name -> vnet.control.v1.Rule
@@ -1872,11 +1884,12 @@ var file_control_v1_control_proto_depIdxs = []int32{
 	14, // 18: vnet.control.v1.StageReply.failed:type_name -> vnet.control.v1.LinkFailure
 	18, // 19: vnet.control.v1.TrafficReport.deltas:type_name -> vnet.control.v1.TrafficDelta
 	18, // 20: vnet.control.v1.TrafficReport.other:type_name -> vnet.control.v1.TrafficDelta
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	20, // 21: vnet.control.v1.Event.fields:type_name -> vnet.control.v1.Event.FieldsEntry
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_control_v1_control_proto_init() }
@@ -1895,7 +1908,7 @@ func file_control_v1_control_proto_init() {
 		(*Envelope_Answer)(nil),
 		(*Envelope_Traffic)(nil),
 		(*Envelope_Ready)(nil),
-		(*Envelope_LinkState)(nil),
+		(*Envelope_Event)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1903,7 +1916,7 @@ func file_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_v1_control_proto_rawDesc), len(file_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
