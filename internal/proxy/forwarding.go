@@ -22,6 +22,8 @@ func (p *Proxy) Forward(ctx context.Context, to, method string, body []byte) ([]
 		return own(ctx, body, p.AddLink)
 	case "DeleteLink":
 		return own(ctx, body, p.DeleteLink)
+	case "ApplyChange":
+		return own(ctx, body, p.ApplyChange)
 	}
 	known := false
 	if err := p.ask(ctx, func(h *hub) { _, known = h.record.Nodes[overlay.Name(to)] }); err != nil {

@@ -48,20 +48,9 @@ func (p *Proxy) AddRule(ctx context.Context, req *vnetv1.AddRuleRequest) (*vnetv
 	name := p.about(req.GetNode())
 	var added overlay.Rule
 	err = p.change(ctx, fmt.Sprintf("adding rule %q at %s", rule, name), func(h *hub, o *overlay.Overlay) error {
-		n, err := at(o, name)
-		if err != nil {
-			return err
-		}
-		if err := usable(o, n, rule); err != nil {
-			return err
-		}
-		if slices.ContainsFunc(n.Rules, func(r overlay.Rule) bool { return r.SameAs(rule) }) {
-			return exists("cannot add rule %q at %s: it is there already", rule, name)
-		}
 		rule.ID = h.nextID
-		n.Rules = append(n.Rules, rule)
 		added = rule
-		return nil
+		return addRule(o, name, rule)
 	})
 	if err != nil {
 		return nil, err
@@ -105,18 +94,9 @@ func portNames(n *overlay.Node) string {
 func (p *Proxy) DeleteRule(ctx context.Context, req *vnetv1.DeleteRuleRequest) (*vnetv1.DeleteRuleResponse, error) {
 	name := p.about(req.GetNode())
 	var was overlay.Rule
-	err := p.change(ctx, fmt.Sprintf("deleting rule %d at %s", req.GetId(), name), func(_ *hub, o *overlay.Overlay) error {
-		n, err := at(o, name)
-		if err != nil {
-			return err
-		}
-		i := slices.IndexFunc(n.Rules, func(r overlay.Rule) bool { return r.ID == req.GetId() })
-		if i < 0 {
-			return notFound("cannot delete rule %d: %s has no such rule of origin user or adapted; learned rules come and go by themselves", req.GetId(), name)
-		}
-		was = n.Rules[i]
-		n.Rules = slices.Delete(n.Rules, i, i+1)
-		return nil
+	err := p.change(ctx, fmt.Sprintf("deleting rule %d at %s", req.GetId(), name), func(_ *hub, o *overlay.Overlay) (err error) {
+		was, err = deleteRule(o, name, req.GetId())
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -133,22 +113,12 @@ func (p *Proxy) AddLink(ctx context.Context, req *vnetv1.AddLinkRequest) (*vnetv
 		}
 	}
 	edit := func(h *hub, o *overlay.Overlay) error {
-		if a == b {
-			return invalid("cannot link %s with itself: name two nodes", a)
-		}
-		for _, name := range []overlay.Name{a, b} {
-			if _, err := at(o, name); err != nil {
-				return err
-			}
-		}
-		l, ok := o.LinkBetween(a, b)
-		if ok && l.Origin != overlay.OriginAdapted {
-			return exists("cannot add link %s–%s: it is there already, of origin %s", a, b, l.Origin)
+		l := overlay.MakeLink(a, b, overlay.OriginUser)
+		l.Carrier = carrierText(req.GetCarrier())
+		if err := addLink(o, l); err != nil {
+			return err
 		}
 		h.hint(b, req.GetAddresses())
-		l = overlay.MakeLink(a, b, overlay.OriginUser)
-		l.Carrier = carrierText(req.GetCarrier())
-		o.AddLink(l)
 		return nil
 	}
 	if req.GetNoWait() {
@@ -186,13 +156,7 @@ func (p *Proxy) addLinkLater(ctx context.Context, a, b overlay.Name, edit func(*
 func (p *Proxy) DeleteLink(ctx context.Context, req *vnetv1.DeleteLinkRequest) (*vnetv1.DeleteLinkResponse, error) {
 	a, b := p.about(req.GetNode()), overlay.Name(req.GetPeer())
 	err := p.change(ctx, fmt.Sprintf("deleting link %s–%s", a, b), func(_ *hub, o *overlay.Overlay) error {
-		if o.IsStar(a, b) {
-			return precondition("cannot delete link %s–%s: the star stays, whatever happens", a, b)
-		}
-		if _, ok := o.LinkBetween(a, b); !ok {
-			return notFound("cannot delete link %s–%s: there is none; %s has links to %v", a, b, a, o.Peers(a))
-		}
-		return removeLink(o, a, b, req.GetForce())
+		return deleteLink(o, a, b, req.GetForce())
 	})
 	if err != nil {
 		return nil, err

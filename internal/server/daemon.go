@@ -35,6 +35,9 @@ type Daemon interface {
 	AddRule(context.Context, *api.AddRuleRequest) (*api.AddRuleResponse, error)
 	DeleteRule(context.Context, *api.DeleteRuleRequest) (*api.DeleteRuleResponse, error)
 
+	// Many links and rules as one change.
+	ApplyChange(context.Context, *api.ApplyChangeRequest) (*api.ApplyChangeResponse, error)
+
 	// The configuration-time bound, and enrolment.
 	GetBound(context.Context, *api.GetBoundRequest) (*api.GetBoundResponse, error)
 	SetBound(context.Context, *api.SetBoundRequest) (*api.SetBoundResponse, error)

@@ -46,6 +46,8 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 		return unary(ctx, d, body, d.AddRule)
 	case "DeleteRule":
 		return unary(ctx, d, body, d.DeleteRule)
+	case "ApplyChange":
+		return unary(ctx, d, body, d.ApplyChange)
 	case "GetBound":
 		return unary(ctx, d, body, d.GetBound)
 	case "SetBound":

@@ -113,6 +113,10 @@ func (s service) DeleteRule(ctx context.Context, req *api.DeleteRuleRequest) (*a
 	return route(ctx, s, "DeleteRule", req, s.d.DeleteRule)
 }
 
+func (s service) ApplyChange(ctx context.Context, req *api.ApplyChangeRequest) (*api.ApplyChangeResponse, error) {
+	return route(ctx, s, "ApplyChange", req, s.d.ApplyChange)
+}
+
 func (s service) GetBound(ctx context.Context, req *api.GetBoundRequest) (*api.GetBoundResponse, error) {
 	return route(ctx, s, "GetBound", req, s.d.GetBound)
 }

@@ -1180,6 +1180,271 @@ func (x *DeleteRuleResponse) GetRule() *Rule {
 	return nil
 }
 
+// Deletions come first, so that a rule may be replaced by another for the same frames.
+type ApplyChangeRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Node     string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	AddLinks []*LinkEdit            `protobuf:"bytes,2,rep,name=add_links,json=addLinks,proto3" json:"add_links,omitempty"`
+	// Only the ends count.
+	DeleteLinks []*LinkEdit `protobuf:"bytes,3,rep,name=delete_links,json=deleteLinks,proto3" json:"delete_links,omitempty"`
+	AddRules    []*RuleEdit `protobuf:"bytes,4,rep,name=add_rules,json=addRules,proto3" json:"add_rules,omitempty"`
+	// Only node and rule.id count.
+	DeleteRules []*RuleEdit `protobuf:"bytes,5,rep,name=delete_rules,json=deleteRules,proto3" json:"delete_rules,omitempty"`
+	// Delete links also when rules of the user that this change does not delete use them.
+	Force bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	// What it is for, shown in the history; empty: a count of what it does.
+	What          string `protobuf:"bytes,7,opt,name=what,proto3" json:"what,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyChangeRequest) Reset() {
+	*x = ApplyChangeRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyChangeRequest) ProtoMessage() {}
+
+func (x *ApplyChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyChangeRequest.ProtoReflect.Descriptor instead.
+func (*ApplyChangeRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ApplyChangeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ApplyChangeRequest) GetAddLinks() []*LinkEdit {
+	if x != nil {
+		return x.AddLinks
+	}
+	return nil
+}
+
+func (x *ApplyChangeRequest) GetDeleteLinks() []*LinkEdit {
+	if x != nil {
+		return x.DeleteLinks
+	}
+	return nil
+}
+
+func (x *ApplyChangeRequest) GetAddRules() []*RuleEdit {
+	if x != nil {
+		return x.AddRules
+	}
+	return nil
+}
+
+func (x *ApplyChangeRequest) GetDeleteRules() []*RuleEdit {
+	if x != nil {
+		return x.DeleteRules
+	}
+	return nil
+}
+
+func (x *ApplyChangeRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *ApplyChangeRequest) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+// A fast path, by its two ends.
+type LinkEdit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	A             string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B             string                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	Carrier       Carrier                `protobuf:"varint,3,opt,name=carrier,proto3,enum=vnet.v1.Carrier" json:"carrier,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkEdit) Reset() {
+	*x = LinkEdit{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkEdit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkEdit) ProtoMessage() {}
+
+func (x *LinkEdit) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkEdit.ProtoReflect.Descriptor instead.
+func (*LinkEdit) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *LinkEdit) GetA() string {
+	if x != nil {
+		return x.A
+	}
+	return ""
+}
+
+func (x *LinkEdit) GetB() string {
+	if x != nil {
+		return x.B
+	}
+	return ""
+}
+
+func (x *LinkEdit) GetCarrier() Carrier {
+	if x != nil {
+		return x.Carrier
+	}
+	return Carrier_CARRIER_UNSPECIFIED
+}
+
+// A rule and the node that holds it.
+type RuleEdit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Rule          *Rule                  `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleEdit) Reset() {
+	*x = RuleEdit{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleEdit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleEdit) ProtoMessage() {}
+
+func (x *RuleEdit) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleEdit.ProtoReflect.Descriptor instead.
+func (*RuleEdit) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RuleEdit) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RuleEdit) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+type ApplyChangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As added, with their ids, in the order of the request.
+	Rules []*RuleEdit `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	// From the first message to a node until all sources had flipped.
+	Took          *durationpb.Duration `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyChangeResponse) Reset() {
+	*x = ApplyChangeResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyChangeResponse) ProtoMessage() {}
+
+func (x *ApplyChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyChangeResponse.ProtoReflect.Descriptor instead.
+func (*ApplyChangeResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ApplyChangeResponse) GetRules() []*RuleEdit {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ApplyChangeResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
 type GetBoundRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -1189,7 +1454,7 @@ type GetBoundRequest struct {
 
 func (x *GetBoundRequest) Reset() {
 	*x = GetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1466,7 @@ func (x *GetBoundRequest) String() string {
 func (*GetBoundRequest) ProtoMessage() {}
 
 func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1479,7 @@ func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundRequest.ProtoReflect.Descriptor instead.
 func (*GetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetBoundRequest) GetNode() string {
@@ -1233,7 +1498,7 @@ type GetBoundResponse struct {
 
 func (x *GetBoundResponse) Reset() {
 	*x = GetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1510,7 @@ func (x *GetBoundResponse) String() string {
 func (*GetBoundResponse) ProtoMessage() {}
 
 func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1523,7 @@ func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundResponse.ProtoReflect.Descriptor instead.
 func (*GetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetBoundResponse) GetBound() *Bound {
@@ -1279,7 +1544,7 @@ type SetBoundRequest struct {
 
 func (x *SetBoundRequest) Reset() {
 	*x = SetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1556,7 @@ func (x *SetBoundRequest) String() string {
 func (*SetBoundRequest) ProtoMessage() {}
 
 func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1569,7 @@ func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundRequest.ProtoReflect.Descriptor instead.
 func (*SetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetBoundRequest) GetNode() string {
@@ -1330,7 +1595,7 @@ type SetBoundResponse struct {
 
 func (x *SetBoundResponse) Reset() {
 	*x = SetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1607,7 @@ func (x *SetBoundResponse) String() string {
 func (*SetBoundResponse) ProtoMessage() {}
 
 func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1620,7 @@ func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundResponse.ProtoReflect.Descriptor instead.
 func (*SetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetBoundResponse) GetBound() *Bound {
@@ -1380,7 +1645,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1657,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1670,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateTokenRequest) GetNode() string {
@@ -1447,7 +1712,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1724,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1737,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -1498,7 +1763,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1775,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1788,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetAppRequest) GetNode() string {
@@ -1542,7 +1807,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1819,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1832,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -1586,7 +1851,7 @@ type GetTrafficRequest struct {
 
 func (x *GetTrafficRequest) Reset() {
 	*x = GetTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1863,7 @@ func (x *GetTrafficRequest) String() string {
 func (*GetTrafficRequest) ProtoMessage() {}
 
 func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1876,7 @@ func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficRequest.ProtoReflect.Descriptor instead.
 func (*GetTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetTrafficRequest) GetNode() string {
@@ -1632,7 +1897,7 @@ type GetTrafficResponse struct {
 
 func (x *GetTrafficResponse) Reset() {
 	*x = GetTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1909,7 @@ func (x *GetTrafficResponse) String() string {
 func (*GetTrafficResponse) ProtoMessage() {}
 
 func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1922,7 @@ func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficResponse.ProtoReflect.Descriptor instead.
 func (*GetTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetTrafficResponse) GetWindow() *durationpb.Duration {
@@ -1683,7 +1948,7 @@ type GetAdaptationRequest struct {
 
 func (x *GetAdaptationRequest) Reset() {
 	*x = GetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1960,7 @@ func (x *GetAdaptationRequest) String() string {
 func (*GetAdaptationRequest) ProtoMessage() {}
 
 func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1973,7 @@ func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*GetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetAdaptationRequest) GetNode() string {
@@ -1727,7 +1992,7 @@ type GetAdaptationResponse struct {
 
 func (x *GetAdaptationResponse) Reset() {
 	*x = GetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +2004,7 @@ func (x *GetAdaptationResponse) String() string {
 func (*GetAdaptationResponse) ProtoMessage() {}
 
 func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +2017,7 @@ func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*GetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -1775,7 +2040,7 @@ type SetAdaptationRequest struct {
 
 func (x *SetAdaptationRequest) Reset() {
 	*x = SetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2052,7 @@ func (x *SetAdaptationRequest) String() string {
 func (*SetAdaptationRequest) ProtoMessage() {}
 
 func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2065,7 @@ func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*SetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetAdaptationRequest) GetNode() string {
@@ -1833,7 +2098,7 @@ type SetAdaptationResponse struct {
 
 func (x *SetAdaptationResponse) Reset() {
 	*x = SetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +2110,7 @@ func (x *SetAdaptationResponse) String() string {
 func (*SetAdaptationResponse) ProtoMessage() {}
 
 func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +2123,7 @@ func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*SetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -1879,7 +2144,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +2156,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2169,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -1931,7 +2196,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2208,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2221,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -1986,7 +2251,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2263,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2276,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -2044,7 +2309,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2321,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2334,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -2144,7 +2409,25 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\"7\n" +
 	"\x12DeleteRuleResponse\x12!\n" +
-	"\x04rule\x18\x01 \x01(\v2\r.vnet.v1.RuleR\x04rule\"%\n" +
+	"\x04rule\x18\x01 \x01(\v2\r.vnet.v1.RuleR\x04rule\"\x9e\x02\n" +
+	"\x12ApplyChangeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12.\n" +
+	"\tadd_links\x18\x02 \x03(\v2\x11.vnet.v1.LinkEditR\baddLinks\x124\n" +
+	"\fdelete_links\x18\x03 \x03(\v2\x11.vnet.v1.LinkEditR\vdeleteLinks\x12.\n" +
+	"\tadd_rules\x18\x04 \x03(\v2\x11.vnet.v1.RuleEditR\baddRules\x124\n" +
+	"\fdelete_rules\x18\x05 \x03(\v2\x11.vnet.v1.RuleEditR\vdeleteRules\x12\x14\n" +
+	"\x05force\x18\x06 \x01(\bR\x05force\x12\x12\n" +
+	"\x04what\x18\a \x01(\tR\x04what\"R\n" +
+	"\bLinkEdit\x12\f\n" +
+	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\tR\x01b\x12*\n" +
+	"\acarrier\x18\x03 \x01(\x0e2\x10.vnet.v1.CarrierR\acarrier\"A\n" +
+	"\bRuleEdit\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12!\n" +
+	"\x04rule\x18\x02 \x01(\v2\r.vnet.v1.RuleR\x04rule\"m\n" +
+	"\x13ApplyChangeResponse\x12'\n" +
+	"\x05rules\x18\x01 \x03(\v2\x11.vnet.v1.RuleEditR\x05rules\x12-\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"%\n" +
 	"\x0fGetBoundRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"8\n" +
 	"\x10GetBoundResponse\x12$\n" +
@@ -2198,7 +2481,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xd4\v\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x9e\f\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -2213,7 +2496,8 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\tListRules\x12\x19.vnet.v1.ListRulesRequest\x1a\x1a.vnet.v1.ListRulesResponse\x12<\n" +
 	"\aAddRule\x12\x17.vnet.v1.AddRuleRequest\x1a\x18.vnet.v1.AddRuleResponse\x12E\n" +
 	"\n" +
-	"DeleteRule\x12\x1a.vnet.v1.DeleteRuleRequest\x1a\x1b.vnet.v1.DeleteRuleResponse\x12?\n" +
+	"DeleteRule\x12\x1a.vnet.v1.DeleteRuleRequest\x1a\x1b.vnet.v1.DeleteRuleResponse\x12H\n" +
+	"\vApplyChange\x12\x1b.vnet.v1.ApplyChangeRequest\x1a\x1c.vnet.v1.ApplyChangeResponse\x12?\n" +
 	"\bGetBound\x12\x18.vnet.v1.GetBoundRequest\x1a\x19.vnet.v1.GetBoundResponse\x12?\n" +
 	"\bSetBound\x12\x18.vnet.v1.SetBoundRequest\x1a\x19.vnet.v1.SetBoundResponse\x12H\n" +
 	"\vCreateToken\x12\x1b.vnet.v1.CreateTokenRequest\x1a\x1c.vnet.v1.CreateTokenResponse\x129\n" +
@@ -2237,7 +2521,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -2263,118 +2547,132 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*AddRuleResponse)(nil),        // 21: vnet.v1.AddRuleResponse
 	(*DeleteRuleRequest)(nil),      // 22: vnet.v1.DeleteRuleRequest
 	(*DeleteRuleResponse)(nil),     // 23: vnet.v1.DeleteRuleResponse
-	(*GetBoundRequest)(nil),        // 24: vnet.v1.GetBoundRequest
-	(*GetBoundResponse)(nil),       // 25: vnet.v1.GetBoundResponse
-	(*SetBoundRequest)(nil),        // 26: vnet.v1.SetBoundRequest
-	(*SetBoundResponse)(nil),       // 27: vnet.v1.SetBoundResponse
-	(*CreateTokenRequest)(nil),     // 28: vnet.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),    // 29: vnet.v1.CreateTokenResponse
-	(*GetAppRequest)(nil),          // 30: vnet.v1.GetAppRequest
-	(*GetAppResponse)(nil),         // 31: vnet.v1.GetAppResponse
-	(*GetTrafficRequest)(nil),      // 32: vnet.v1.GetTrafficRequest
-	(*GetTrafficResponse)(nil),     // 33: vnet.v1.GetTrafficResponse
-	(*GetAdaptationRequest)(nil),   // 34: vnet.v1.GetAdaptationRequest
-	(*GetAdaptationResponse)(nil),  // 35: vnet.v1.GetAdaptationResponse
-	(*SetAdaptationRequest)(nil),   // 36: vnet.v1.SetAdaptationRequest
-	(*SetAdaptationResponse)(nil),  // 37: vnet.v1.SetAdaptationResponse
-	(*GetCountersRequest)(nil),     // 38: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 39: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 40: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 41: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 42: vnet.v1.Status
-	(*Node)(nil),                   // 43: vnet.v1.Node
-	(*Port)(nil),                   // 44: vnet.v1.Port
-	(*Interface)(nil),              // 45: vnet.v1.Interface
-	(*Link)(nil),                   // 46: vnet.v1.Link
-	(Carrier)(0),                   // 47: vnet.v1.Carrier
-	(*Rule)(nil),                   // 48: vnet.v1.Rule
-	(*Bound)(nil),                  // 49: vnet.v1.Bound
-	(*durationpb.Duration)(nil),    // 50: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 51: google.protobuf.Timestamp
-	(*App)(nil),                    // 52: vnet.v1.App
-	(*TrafficEntry)(nil),           // 53: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),             // 54: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 55: vnet.v1.AdaptationMode
-	(*NodeCounters)(nil),           // 56: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 57: vnet.v1.Counters
-	(*Event)(nil),                  // 58: vnet.v1.Event
+	(*ApplyChangeRequest)(nil),     // 24: vnet.v1.ApplyChangeRequest
+	(*LinkEdit)(nil),               // 25: vnet.v1.LinkEdit
+	(*RuleEdit)(nil),               // 26: vnet.v1.RuleEdit
+	(*ApplyChangeResponse)(nil),    // 27: vnet.v1.ApplyChangeResponse
+	(*GetBoundRequest)(nil),        // 28: vnet.v1.GetBoundRequest
+	(*GetBoundResponse)(nil),       // 29: vnet.v1.GetBoundResponse
+	(*SetBoundRequest)(nil),        // 30: vnet.v1.SetBoundRequest
+	(*SetBoundResponse)(nil),       // 31: vnet.v1.SetBoundResponse
+	(*CreateTokenRequest)(nil),     // 32: vnet.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),    // 33: vnet.v1.CreateTokenResponse
+	(*GetAppRequest)(nil),          // 34: vnet.v1.GetAppRequest
+	(*GetAppResponse)(nil),         // 35: vnet.v1.GetAppResponse
+	(*GetTrafficRequest)(nil),      // 36: vnet.v1.GetTrafficRequest
+	(*GetTrafficResponse)(nil),     // 37: vnet.v1.GetTrafficResponse
+	(*GetAdaptationRequest)(nil),   // 38: vnet.v1.GetAdaptationRequest
+	(*GetAdaptationResponse)(nil),  // 39: vnet.v1.GetAdaptationResponse
+	(*SetAdaptationRequest)(nil),   // 40: vnet.v1.SetAdaptationRequest
+	(*SetAdaptationResponse)(nil),  // 41: vnet.v1.SetAdaptationResponse
+	(*GetCountersRequest)(nil),     // 42: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 43: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 44: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 45: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 46: vnet.v1.Status
+	(*Node)(nil),                   // 47: vnet.v1.Node
+	(*Port)(nil),                   // 48: vnet.v1.Port
+	(*Interface)(nil),              // 49: vnet.v1.Interface
+	(*Link)(nil),                   // 50: vnet.v1.Link
+	(Carrier)(0),                   // 51: vnet.v1.Carrier
+	(*Rule)(nil),                   // 52: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 53: google.protobuf.Duration
+	(*Bound)(nil),                  // 54: vnet.v1.Bound
+	(*timestamppb.Timestamp)(nil),  // 55: google.protobuf.Timestamp
+	(*App)(nil),                    // 56: vnet.v1.App
+	(*TrafficEntry)(nil),           // 57: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),             // 58: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 59: vnet.v1.AdaptationMode
+	(*NodeCounters)(nil),           // 60: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 61: vnet.v1.Counters
+	(*Event)(nil),                  // 62: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	42, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	43, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
-	44, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	45, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	46, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	47, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	46, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	46, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	47, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	46, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	48, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	48, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	48, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	48, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
-	49, // 14: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	50, // 15: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	49, // 16: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	50, // 17: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	51, // 18: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	52, // 19: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	50, // 20: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	53, // 21: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	54, // 22: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	55, // 23: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	54, // 24: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	56, // 25: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	57, // 26: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	58, // 27: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,  // 28: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,  // 29: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	4,  // 30: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	6,  // 31: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	8,  // 32: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	10, // 33: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	12, // 34: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	14, // 35: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	16, // 36: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	18, // 37: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	20, // 38: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	22, // 39: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	24, // 40: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	26, // 41: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	28, // 42: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	30, // 43: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	32, // 44: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	34, // 45: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	36, // 46: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	38, // 47: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	40, // 48: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,  // 49: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,  // 50: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	5,  // 51: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	7,  // 52: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	9,  // 53: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	11, // 54: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	13, // 55: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	15, // 56: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	17, // 57: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	19, // 58: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	21, // 59: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	23, // 60: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	25, // 61: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	27, // 62: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	29, // 63: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	31, // 64: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	33, // 65: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	35, // 66: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	37, // 67: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	39, // 68: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	41, // 69: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	49, // [49:70] is the sub-list for method output_type
-	28, // [28:49] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	46, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	47, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	48, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	49, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	50, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	51, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	50, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	50, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	51, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	50, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	52, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	52, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	52, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	52, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	25, // 14: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
+	25, // 15: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
+	26, // 16: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
+	26, // 17: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
+	51, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	52, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	26, // 20: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
+	53, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	54, // 22: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	53, // 23: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	54, // 24: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	53, // 25: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	55, // 26: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	56, // 27: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	53, // 28: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	57, // 29: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	58, // 30: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	59, // 31: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	58, // 32: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	60, // 33: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	61, // 34: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	62, // 35: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,  // 36: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,  // 37: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	4,  // 38: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	6,  // 39: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	8,  // 40: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	10, // 41: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	12, // 42: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	14, // 43: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	16, // 44: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	18, // 45: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	20, // 46: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	22, // 47: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	24, // 48: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	28, // 49: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	30, // 50: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	32, // 51: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	34, // 52: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	36, // 53: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	38, // 54: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	40, // 55: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	42, // 56: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	44, // 57: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,  // 58: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,  // 59: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	5,  // 60: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	7,  // 61: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	9,  // 62: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	11, // 63: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	13, // 64: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	15, // 65: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	17, // 66: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	19, // 67: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	21, // 68: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	23, // 69: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	27, // 70: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	29, // 71: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	31, // 72: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	33, // 73: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	35, // 74: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	37, // 75: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	39, // 76: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	41, // 77: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	43, // 78: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	45, // 79: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	58, // [58:80] is the sub-list for method output_type
+	36, // [36:58] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -2383,14 +2681,14 @@ func file_vnet_v1_vnet_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_init()
-	file_vnet_v1_vnet_proto_msgTypes[36].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[40].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

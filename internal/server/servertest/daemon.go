@@ -199,6 +199,24 @@ func (d *Daemon) DeleteRule(_ context.Context, req *api.DeleteRuleRequest) (*api
 	return &api.DeleteRuleResponse{Rule: rule}, nil
 }
 
+// ApplyChange adds and deletes rules of this node; links it leaves alone.
+func (d *Daemon) ApplyChange(ctx context.Context, req *api.ApplyChangeRequest) (*api.ApplyChangeResponse, error) {
+	out := &api.ApplyChangeResponse{Took: durationpb.New(time.Millisecond)}
+	for _, r := range req.GetDeleteRules() {
+		if _, err := d.DeleteRule(ctx, &api.DeleteRuleRequest{Id: r.GetRule().GetId()}); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range req.GetAddRules() {
+		added, err := d.AddRule(ctx, &api.AddRuleRequest{Rule: r.GetRule()})
+		if err != nil {
+			return nil, err
+		}
+		out.Rules = append(out.Rules, &api.RuleEdit{Node: d.name, Rule: added.GetRule()})
+	}
+	return out, nil
+}
+
 // GetBound gives the bound in force.
 func (d *Daemon) GetBound(context.Context, *api.GetBoundRequest) (*api.GetBoundResponse, error) {
 	d.mu.Lock()

@@ -64,6 +64,8 @@ const (
 	DaemonAddRuleProcedure = "/vnet.v1.Daemon/AddRule"
 	// DaemonDeleteRuleProcedure is the fully-qualified name of the Daemon's DeleteRule RPC.
 	DaemonDeleteRuleProcedure = "/vnet.v1.Daemon/DeleteRule"
+	// DaemonApplyChangeProcedure is the fully-qualified name of the Daemon's ApplyChange RPC.
+	DaemonApplyChangeProcedure = "/vnet.v1.Daemon/ApplyChange"
 	// DaemonGetBoundProcedure is the fully-qualified name of the Daemon's GetBound RPC.
 	DaemonGetBoundProcedure = "/vnet.v1.Daemon/GetBound"
 	// DaemonSetBoundProcedure is the fully-qualified name of the Daemon's SetBound RPC.
@@ -106,6 +108,9 @@ type DaemonClient interface {
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
 	DeleteRule(context.Context, *v1.DeleteRuleRequest) (*v1.DeleteRuleResponse, error)
+	// Adds and deletes links and rules at any nodes as one change: no source uses anything new before all of it is ready and
+	// every link is proven, and if something fails before that, nothing is changed. Answers when the sources have flipped.
+	ApplyChange(context.Context, *v1.ApplyChangeRequest) (*v1.ApplyChangeResponse, error)
 	// The configuration-time bound: how long a change of the overlay takes at most.
 	GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error)
 	SetBound(context.Context, *v1.SetBoundRequest) (*v1.SetBoundResponse, error)
@@ -205,6 +210,12 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(daemonMethods.ByName("DeleteRule")),
 			connect.WithClientOptions(opts...),
 		),
+		applyChange: connect.NewClient[v1.ApplyChangeRequest, v1.ApplyChangeResponse](
+			httpClient,
+			baseURL+DaemonApplyChangeProcedure,
+			connect.WithSchema(daemonMethods.ByName("ApplyChange")),
+			connect.WithClientOptions(opts...),
+		),
 		getBound: connect.NewClient[v1.GetBoundRequest, v1.GetBoundResponse](
 			httpClient,
 			baseURL+DaemonGetBoundProcedure,
@@ -276,6 +287,7 @@ type daemonClient struct {
 	listRules      *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
 	addRule        *connect.Client[v1.AddRuleRequest, v1.AddRuleResponse]
 	deleteRule     *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
+	applyChange    *connect.Client[v1.ApplyChangeRequest, v1.ApplyChangeResponse]
 	getBound       *connect.Client[v1.GetBoundRequest, v1.GetBoundResponse]
 	setBound       *connect.Client[v1.SetBoundRequest, v1.SetBoundResponse]
 	createToken    *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
@@ -395,6 +407,15 @@ func (c *daemonClient) DeleteRule(ctx context.Context, req *v1.DeleteRuleRequest
 	return nil, err
 }
 
+// ApplyChange calls vnet.v1.Daemon.ApplyChange.
+func (c *daemonClient) ApplyChange(ctx context.Context, req *v1.ApplyChangeRequest) (*v1.ApplyChangeResponse, error) {
+	response, err := c.applyChange.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetBound calls vnet.v1.Daemon.GetBound.
 func (c *daemonClient) GetBound(ctx context.Context, req *v1.GetBoundRequest) (*v1.GetBoundResponse, error) {
 	response, err := c.getBound.CallUnary(ctx, connect.NewRequest(req))
@@ -494,6 +515,9 @@ type DaemonHandler interface {
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
 	DeleteRule(context.Context, *v1.DeleteRuleRequest) (*v1.DeleteRuleResponse, error)
+	// Adds and deletes links and rules at any nodes as one change: no source uses anything new before all of it is ready and
+	// every link is proven, and if something fails before that, nothing is changed. Answers when the sources have flipped.
+	ApplyChange(context.Context, *v1.ApplyChangeRequest) (*v1.ApplyChangeResponse, error)
 	// The configuration-time bound: how long a change of the overlay takes at most.
 	GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error)
 	SetBound(context.Context, *v1.SetBoundRequest) (*v1.SetBoundResponse, error)
@@ -589,6 +613,12 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(daemonMethods.ByName("DeleteRule")),
 		connect.WithHandlerOptions(opts...),
 	)
+	daemonApplyChangeHandler := connect.NewUnaryHandlerSimple(
+		DaemonApplyChangeProcedure,
+		svc.ApplyChange,
+		connect.WithSchema(daemonMethods.ByName("ApplyChange")),
+		connect.WithHandlerOptions(opts...),
+	)
 	daemonGetBoundHandler := connect.NewUnaryHandlerSimple(
 		DaemonGetBoundProcedure,
 		svc.GetBound,
@@ -669,6 +699,8 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonAddRuleHandler.ServeHTTP(w, r)
 		case DaemonDeleteRuleProcedure:
 			daemonDeleteRuleHandler.ServeHTTP(w, r)
+		case DaemonApplyChangeProcedure:
+			daemonApplyChangeHandler.ServeHTTP(w, r)
 		case DaemonGetBoundProcedure:
 			daemonGetBoundHandler.ServeHTTP(w, r)
 		case DaemonSetBoundProcedure:
@@ -742,6 +774,10 @@ func (UnimplementedDaemonHandler) AddRule(context.Context, *v1.AddRuleRequest) (
 
 func (UnimplementedDaemonHandler) DeleteRule(context.Context, *v1.DeleteRuleRequest) (*v1.DeleteRuleResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.DeleteRule is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ApplyChange(context.Context, *v1.ApplyChangeRequest) (*v1.ApplyChangeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ApplyChange is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error) {
