@@ -41,7 +41,7 @@ func ParseMatch(s string) (Match, error) {
 	}
 	mac, err := ether.ParseMAC(text)
 	if err != nil {
-		return Match{}, fmt.Errorf("cannot use address %q: it is MAC, not MAC, any or (as destination) none: %w", s, err)
+		return Match{}, fmt.Errorf("cannot use address %q: write a MAC address like 02:00:00:00:00:01, the same behind \"not\", any, or (as destination only) none", s)
 	}
 	return Match{Kind: kind, MAC: mac}, nil
 }

@@ -50,7 +50,7 @@ func TestParseRule(t *testing.T) {
 		{text: "from any src any dst any", fails: `missing "to"`},
 		{text: "from any src any dst any to link:b now", fails: `found "now"`},
 		{text: "from nowhere src any dst any to link:b", fails: "any, port:NAME or link:NODE"},
-		{text: "from any src 02:zz dst any to link:b", fails: "MAC, not MAC, any or (as destination) none"},
+		{text: "from any src 02:zz dst any to link:b", fails: "the same behind \"not\", any, or (as destination only) none"},
 		{text: "from any src none dst any to link:b", fails: "only as destination"},
 		{text: "src not 02:00:00:00:00:01 dst not 02:00:00:00:00:02 to link:b", fails: `use "any" on one side`},
 		{text: "src 00:00:00:00:00:00 dst any to link:b", fails: "nobody's address"},
