@@ -186,7 +186,7 @@ func (f *daemonFlags) openPorts(underlay uint16) (ports []port.Port, err error) 
 	}
 	for _, text := range f.lans {
 		name, device := split(text)
-		if err := take(openLAN(name, device, underlay)); err != nil {
+		if err := take(openLAN(name, device, underlay, ports)); err != nil {
 			return ports, err
 		}
 	}
