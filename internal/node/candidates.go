@@ -70,3 +70,18 @@ func foreign(name string) bool {
 	}
 	return false
 }
+
+// machineAddrs are all addresses of this machine, with a port.
+func machineAddrs(number uint16) []netip.AddrPort {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var list []netip.AddrPort
+	for _, a := range addrs {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && !prefix.Addr().IsLoopback() {
+			list = append(list, netip.AddrPortFrom(prefix.Addr().Unmap(), number))
+		}
+	}
+	return list
+}

@@ -33,6 +33,7 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 	case <-ctx.Done():
 		return nil
 	}
+	s.under.tick(time.Now(), s) // before any port is read
 	s.startKeepers()
 	close(n.ready)
 	ticker := time.NewTicker(tick)

@@ -38,9 +38,11 @@ type state struct {
 	directory    uint64 // version
 	generation   uint64
 	learnEpoch   uint64
+	claimAt      time.Time // when refused claims to MACs are made again; zero when there are none
 	relearnAt    time.Time
 	ageAt        time.Time
 	placesAt     time.Time // when the directory is written to disk; zero when it is there
+	unsaved      unsaved
 	reportAt     time.Time
 	announce     map[ether.MAC]control.Sighting // not told yet
 	announced    uint64                         // sequence number
@@ -48,6 +50,7 @@ type state struct {
 
 	stages  stages
 	lans    *lanWatch
+	under   underlayWatch
 	ended   linkTotals // of sessions that are gone
 	starUp  bool
 	warning map[string]string
@@ -212,11 +215,14 @@ func (s *state) tick(now time.Time) {
 		s.learnEpoch++
 		s.dirty = true
 	}
+	s.reclaim(now)
 	s.stages.tick(now)
 	s.age(now)
 	s.flushAnnouncements()
 	s.traffic.tick(now)
 	s.flushPlaces(now)
+	s.flushCache()
 	s.lans.tick(now)
+	s.under.tick(now, s)
 	s.expireSlots(now)
 }
