@@ -85,6 +85,12 @@ func (s Service) DeleteRule(ctx context.Context, req *vnetv1.DeleteRuleRequest) 
 	return relay[vnetv1.DeleteRuleResponse](ctx, s.Node, s.name, "DeleteRule", req)
 }
 
+// ApplyChange asks the Proxy to carry out many edits as one change.
+func (s Service) ApplyChange(ctx context.Context, req *vnetv1.ApplyChangeRequest) (*vnetv1.ApplyChangeResponse, error) {
+	req.Node = ""
+	return relay[vnetv1.ApplyChangeResponse](ctx, s.Node, s.proxyName(), "ApplyChange", req)
+}
+
 // ListNodes asks the Proxy; without it, the host tells whom it knows.
 func (s Service) ListNodes(ctx context.Context, req *vnetv1.ListNodesRequest) (*vnetv1.ListNodesResponse, error) {
 	req.Node = ""
