@@ -38,8 +38,8 @@ func (l *Locator) claim(now time.Time, c Place, gratuitous bool) []PlaceChange {
 	out := p.move(now, c, why)
 	if tooMany {
 		p.frozen, p.reported = true, now
-		why := fmt.Sprintf("%d moves within %v: two guests with one MAC? It stays at %s", movesToFreeze, freezeWindow, p.Node)
-		out = append(out, PlaceChange{Kind: PlaceFrozen, Place: p.Place, Old: out[0].Old, Why: why})
+		p.why = fmt.Sprintf("%d moves within %v: two guests with one MAC? It stays at %s", movesToFreeze, freezeWindow, p.Node)
+		out = append(out, PlaceChange{Kind: PlaceFrozen, Place: p.Place, Old: out[0].Old, Why: p.why})
 	}
 	return out
 }
@@ -72,11 +72,12 @@ func (p *placed) move(now time.Time, c Place, why string) []PlaceChange {
 	if c.Declared {
 		p.Declared, p.frozen, p.moves = true, false, nil
 	}
-	p.heard, p.moved = now, now
+	p.heard, p.moved, p.refused = now, now, time.Time{}
 	return []PlaceChange{{Kind: PlaceMoved, Place: p.Place, Old: old, Why: why}}
 }
 
 func (p *placed) conflict(now time.Time, c Place, why string) []PlaceChange {
+	p.refused, p.why = now, why
 	if !p.reported.IsZero() && now.Sub(p.reported) < conflictReport {
 		return nil
 	}

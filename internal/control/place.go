@@ -80,7 +80,9 @@ type placed struct {
 	moved    time.Time   // last move
 	moves    []time.Time // those that count towards freezing, at most movesToFreeze
 	frozen   bool
-	claimed  time.Time // last claim that was not believed
+	claimed  time.Time // last claim by another place
+	refused  time.Time // last claim that was not believed; zero after a move
+	why      string    // it was not believed, or is frozen
 	reported time.Time // last conflict reported
 }
 

@@ -145,6 +145,7 @@ func (n *Prepared) asked(now time.Time, r StageRequest) {
 		return
 	}
 	h.ask(now, r)
+	n.inherit(h, r.AddRules)
 	if r.Stage == StagePrepare {
 		h.phase, h.deadline = preparing, now.Add(linkTimeout)
 		for _, spec := range r.OpenLinks {
@@ -310,6 +311,19 @@ func (n *Prepared) disown(peer overlay.Name) bool {
 		}
 	}
 	return found
+}
+
+// inherit takes rules from changes that only prepared them, for one that adds them too: they must not expire with the other.
+func (n *Prepared) inherit(h *held, rules []overlay.Rule) {
+	for _, other := range n.held {
+		if other == h || other.phase > prepared && other.phase != draining {
+			continue
+		}
+		prepare := &other.requests[StagePrepare]
+		prepare.AddRules = slices.DeleteFunc(slices.Clone(prepare.AddRules), func(r overlay.Rule) bool {
+			return slices.ContainsFunc(rules, func(mine overlay.Rule) bool { return mine.ID == r.ID })
+		})
+	}
 }
 
 func (n *Prepared) linkSettled(now time.Time, peer overlay.Name, settle func(*heldLink)) {

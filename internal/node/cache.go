@@ -48,7 +48,31 @@ func (s *state) save(key string, value any) {
 	delete(s.warning, "cache")
 }
 
-func (s *state) saveRules() {
+// unsaved says what in memory is newer than on disk. It is written at the next
+// tick: nobody waits for the disk, and many edits cost one write. A node that
+// dies before is put right by the Proxy, which asks what it holds.
+type unsaved struct{ rules, links bool }
+
+func (s *state) saveRules() { s.unsaved.rules = true }
+
+func (s *state) saveLinks() { s.unsaved.links = true }
+
+func (s *state) flushCache() {
+	if s.n.isProxy() { // its record is the cache
+		s.unsaved = unsaved{}
+		return
+	}
+	if s.unsaved.rules {
+		s.unsaved.rules = false
+		s.writeRules()
+	}
+	if s.unsaved.links {
+		s.unsaved.links = false
+		s.writeLinks()
+	}
+}
+
+func (s *state) writeRules() {
 	var list []cachedRule
 	for _, r := range s.firmRules() {
 		list = append(list, cachedRule{ID: r.ID, Rule: r.String(), Origin: r.Origin.String()})
@@ -56,7 +80,7 @@ func (s *state) saveRules() {
 	s.save(keyRules, list)
 }
 
-func (s *state) saveLinks() {
+func (s *state) writeLinks() {
 	var list []control.LinkSpec
 	for _, one := range s.slots {
 		if one.wanted && one != s.star {
@@ -166,6 +190,7 @@ func (s *state) startKeepers() {
 
 // close ends every session; the endpoint says goodbye to the peers.
 func (s *state) close() {
+	s.flushCache()
 	for _, one := range s.slots {
 		for _, in := range one.live {
 			in.l.Close("shutting down")

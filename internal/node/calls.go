@@ -84,8 +84,27 @@ func (n *Node) Call(ctx context.Context, at overlay.Name, method string, body []
 	}
 }
 
+// MethodHello asks a node what it holds; the answer's body is an encoded
+// control.Hello. The Proxy asks it when it is in doubt.
+const MethodHello = "Hello"
+
+// Holds is what the node has now, as a Hello tells it.
+func (n *Node) Holds() (hello control.Hello) {
+	n.do(func(s *state) { hello = s.hello() })
+	return hello
+}
+
 // serve answers a call off the reader.
 func (n *Node) serve(c control.Call, reply func(control.Answer)) {
+	if c.Method == MethodHello {
+		a := control.Answer{ID: c.ID}
+		var err error
+		if a.Body, err = Encode(n.Holds()); err != nil {
+			a.Code, a.Error = "internal", err.Error()
+		}
+		reply(a)
+		return
+	}
 	n.keepers.Add(1)
 	go func() {
 		defer n.keepers.Done()

@@ -19,6 +19,11 @@ const (
 	maxResidents = 65536
 	// maxIPs is how many addresses of one MAC are remembered.
 	maxIPs = 8
+	// claimAgain is how long after a claim to a MAC that lives elsewhere workers
+	// report its sender anew: the Proxy refuses a claim while the old place has
+	// sent within the last second, so a guest that came quietly has its place
+	// within two.
+	claimAgain = time.Second
 )
 
 // sighting is a sender that a worker saw at a port, with its neighbour talk if
@@ -76,7 +81,8 @@ func (s *state) learn(now time.Time, one sighting) {
 		r = &resident{at: one.at}
 		s.local[one.mac] = r
 	}
-	r.at, r.seen, r.moved = one.at, now, one.gratuitous
+	waiting := s.announce[one.mac] // what it said of itself goes with the next announcement, whatever it sends meanwhile
+	r.at, r.seen, r.moved = one.at, now, one.gratuitous || waiting.Gratuitous
 	if one.ip.IsValid() && !slices.Contains(r.ips, one.ip) {
 		r.ips = append(r.ips, one.ip)
 		if len(r.ips) > maxIPs {
@@ -84,11 +90,32 @@ func (s *state) learn(now time.Time, one sighting) {
 		}
 	}
 	s.announce[one.mac] = r.sighting(one.mac)
-	// The directory may say that it lives elsewhere: until the Proxy has judged
-	// the claim, frames for it still go there.
-	if place, ok := s.places[one.mac]; !ok || place.Node == s.n.name {
-		s.learnAt(one.mac, one.at)
+	if place, ok := s.places[one.mac]; ok && place.Node != s.n.name {
+		s.claim(now, r)
+		return
 	}
+	s.learnAt(one.mac, one.at)
+}
+
+// claim asks for a MAC that lives elsewhere by the directory. Until the Proxy
+// has judged the claim, frames for it still go there.
+func (s *state) claim(now time.Time, r *resident) {
+	if s.claimAt.IsZero() {
+		s.claimAt = now.Add(claimAgain)
+	}
+	if r.moved { // a guest that says it has come is waiting for its frames
+		s.flushAnnouncements()
+	}
+}
+
+// reclaim lets senders whose claims were refused be reported again.
+func (s *state) reclaim(now time.Time) {
+	if s.claimAt.IsZero() || now.Before(s.claimAt) {
+		return
+	}
+	s.claimAt = time.Time{}
+	s.learnEpoch++
+	s.dirty = true
 }
 
 // learnAt sends frames for mac to a local port.

@@ -43,6 +43,7 @@ func (g *stages) carryOut(effect control.PreparedEffect) {
 	case control.CloseLink:
 		g.s.unwant(e.Peer)
 	case control.Respond:
+		g.s.saveRules() // a flip makes firm what was prepared
 		g.s.n.tell(e.StageReply)
 	}
 }
