@@ -123,6 +123,9 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) due(now time.Time) (link.Carrier, bool) {
 	current := k.slot.current.Load()
 	wish := k.wish()
+	if current != nil && current.Dialled() && (k.mine == nil || ended(k.mine)) {
+		k.mine, k.dialled = current, current.Since() // what was to replace it has died
+	}
 	switch {
 	case current == nil:
 		return wish, k.mine == nil || ended(k.mine) // else our own is about to be answered
@@ -175,7 +178,6 @@ func (k *keeper) dial(ctx context.Context, carrier link.Carrier) error {
 	if err != nil {
 		return err
 	}
-	old := k.mine
 	k.mine, k.dialled = l, time.Now()
 	if l.Carrier() == link.TCP {
 		k.homeAt = time.Now().Add(homeward)
@@ -184,11 +186,7 @@ func (k *keeper) dial(ctx context.Context, carrier link.Carrier) error {
 		l.Close("not greeted")
 		return err
 	}
-	if old != nil {
-		wait := max(overlap, 2*old.Stats().RTT)
-		time.AfterFunc(wait, func() { old.Close("replaced") })
-	}
-	return nil
+	return nil // what it replaces retires when the far end has answered
 }
 
 // failed tells whoever waits for the slot.
@@ -207,11 +205,12 @@ func (k *keeper) obey(ctx context.Context, o order) {
 	case o.spec != nil:
 		k.spec = *o.spec
 	case o.carrier != nil:
-		k.spec.Carrier = ""
-		if *o.carrier != link.Auto {
-			k.spec.Carrier = o.carrier.String()
+		if err = k.dial(ctx, *o.carrier); err == nil {
+			k.spec.Carrier = ""
+			if *o.carrier != link.Auto {
+				k.spec.Carrier = o.carrier.String()
+			}
 		}
-		err = k.dial(ctx, *o.carrier)
 	case o.redial:
 		carrier := k.wish()
 		if current := k.slot.current.Load(); current != nil {

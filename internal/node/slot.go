@@ -38,9 +38,10 @@ type slot struct {
 
 // session is one link in a slot.
 type session struct {
-	l     *link.Link
-	ready bool // its far end delivers what we send on it
-	at    time.Time
+	l       *link.Link
+	ready   bool      // its far end delivers what we send on it
+	at      time.Time // when it came into the slot
+	retires time.Time // when it is closed, unless it carries frames again; zero while nothing has taken its place
 }
 
 // slot finds or makes the place of a neighbour.
@@ -69,11 +70,44 @@ func (s *state) attach(one *slot, l *link.Link, ready bool) {
 // readied says that the far end of l delivers from now on.
 func (s *state) readied(one *slot, l *link.Link) {
 	for _, in := range one.live {
-		if in.l == l && !in.ready {
-			in.ready, in.at = true, time.Now()
+		if in.l == l {
+			in.ready = true
 		}
 	}
 	s.choose(one)
+	s.supersede(one, l)
+}
+
+// supersede has the sessions that l takes the place of retire. Who dialled l
+// does it: the far end has chosen l before it answered, so nothing is sent on
+// the old ones any more, and what is under way there has time to arrive.
+func (s *state) supersede(one *slot, l *link.Link) {
+	if !l.Dialled() || l.Err() != nil {
+		return
+	}
+	now := time.Now()
+	for _, in := range one.live {
+		if in.l == l {
+			return // those behind it came later
+		}
+		if in.l.Dialled() && in.retires.IsZero() {
+			in.retires = now.Add(max(overlap, 2*in.l.Stats().RTT, 2*l.Stats().RTT))
+		}
+	}
+}
+
+// retireSessions closes replaced sessions whose time has come. One that carries frames
+// again, because its successor died, stays.
+func (s *state) retireSessions(one *slot, now time.Time) {
+	for _, in := range one.live {
+		switch {
+		case in.retires.IsZero() || now.Before(in.retires):
+		case one.current.Load() == in.l:
+			in.retires = time.Time{}
+		default:
+			in.l.Close("replaced")
+		}
+	}
 }
 
 // detach forgets a session that has ended.
@@ -90,11 +124,13 @@ func (s *state) detach(one *slot, l *link.Link) {
 }
 
 // choose makes the best ready session the current one: both ends prefer the one
-// dialled by the lower name (control.Stays), and of these the newest, so that they agree.
+// dialled by the lower name (control.Stays), and of these the one dialled last.
+// They agree on that because a dialler waits for one session to be taken before
+// it dials the next; the first messages of two may overtake each other.
 func (s *state) choose(one *slot) {
 	var best *session
 	for _, in := range one.live {
-		if in.ready && (best == nil || s.better(one, in, best)) {
+		if in.ready && in.l.Err() == nil && (best == nil || s.better(one, in, best)) {
 			best = in
 		}
 	}
@@ -158,15 +194,21 @@ func (s *state) unwant(peer overlay.Name) {
 		one.keeper.stop()
 		one.keeper = nil
 	}
-	for _, in := range one.live {
+	// Out of the slot before they are closed: whoever wants the link again at once
+	// must not take one that is ending for one that stands.
+	ending := one.live
+	one.live = nil
+	s.choose(one)
+	for _, in := range ending {
 		in.l.Close("no longer wanted")
 	}
 	s.saveLinks()
 }
 
-// expireSlots closes fast paths that nobody asked for in time.
+// expireSlots closes sessions that were replaced, and fast paths that nobody asked for in time.
 func (s *state) expireSlots(now time.Time) {
 	for _, one := range s.slots {
+		s.retireSessions(one, now)
 		if one.kind == link.Fast && !one.wanted && len(one.live) > 0 && now.Sub(one.live[0].at) > unclaimed {
 			for _, in := range one.live {
 				in.l.Close("not asked for by the Proxy")
