@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,12 +52,18 @@ func (h *hub) adapt(now time.Time) {
 	if h.settings.Mode != adapt.Auto {
 		return
 	}
-	target := proposal.Target
+	target, moves, generation := proposal.Target, h.moves, h.record.Generation
 	h.changes.submit(now, &request{
 		what:     proposal.Reason,
 		proposal: &proposal,
-		edit:     func(o *overlay.Overlay) error { *o = *target.Clone(); return nil },
-		done:     func(_ control.Result, err error) { h.adapted(proposal, err) },
+		edit: func(o *overlay.Overlay) error {
+			if h.moves != moves || o.Generation != generation {
+				return errors.New("cannot adapt as planned: the overlay has changed meanwhile; it is planned again")
+			}
+			*o = *target.Clone()
+			return nil
+		},
+		done: func(_ control.Result, err error) { h.adapted(proposal, err) },
 	})
 }
 

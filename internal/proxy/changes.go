@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,12 +17,14 @@ type request struct {
 	what     string
 	edit     func(*overlay.Overlay) error // makes the target out of a clone of the record; nil changes nothing
 	from     *overlay.Overlay             // what the nodes hold, when that is not the record
+	present  bool                         // only nodes that are here take part
 	proposal *adapt.Proposal              // of adaptation, for the history
 	timing   bool                         // an empty change that measures the configuration time
 	done     func(control.Result, error)  // told once, at the commit or when it failed; may be nil
 
 	target  *overlay.Overlay
 	started time.Time
+	moves   uint64 // of VMs before it started
 	told    bool
 }
 
@@ -52,6 +55,9 @@ func newChanges(h *hub) changes { return changes{h: h, lastID: h.p.cfg.Node.Boot
 
 // idle tells whether a new change could start at once.
 func (c *changes) idle() bool { return c.current == nil && len(c.waiting) == 0 }
+
+// quiet tells whether no change is under way at any node.
+func (c *changes) quiet() bool { return c.idle() && len(c.retiring) == 0 }
 
 func (c *changes) submit(now time.Time, r *request) {
 	c.waiting = append(c.waiting, r)
@@ -87,12 +93,17 @@ func (c *changes) start(now time.Time, r *request) error {
 		}
 		h.number(r.target)
 	}
-	if errs := r.target.Validate(); len(errs) > 0 {
+	if errs := newErrors(h.record, r.target); len(errs) > 0 {
 		return errors.Join(errs...)
 	}
 	stages, err := overlay.Plan(from, r.target)
 	if err != nil {
 		return err
+	}
+	if r.present {
+		for _, stage := range stages.InOrder() {
+			maps.DeleteFunc(stage, func(name overlay.Name, _ overlay.NodeStage) bool { return !h.present(name) })
+		}
 	}
 	r.target.Generation = h.record.Generation + 1
 	c.lastID = max(c.lastID+1, uint64(now.UnixMicro()))
@@ -107,15 +118,35 @@ func (c *changes) start(now time.Time, r *request) error {
 			}
 		}
 	}
-	r.started = now
+	r.started, r.moves = now, h.moves
 	c.current = &running{machine: control.NewChange(cfg), request: r}
 	c.step(now, c.current, control.Start{})
 	for _, name := range c.current.nodes() {
-		if at, ok := h.hosts[name]; name != h.record.Proxy && (!ok || at.session == nil) {
+		if !h.present(name) {
 			c.step(now, c.current, control.NodeLost{Node: name})
 		}
 	}
 	return nil
+}
+
+// newErrors are what is wrong with a target and was not before: a host that
+// came back without a port must not stop every change of others.
+func newErrors(record, target *overlay.Overlay) []error {
+	errs := target.Validate()
+	if len(errs) == 0 {
+		return nil
+	}
+	before := map[string]bool{}
+	for _, err := range record.Validate() {
+		before[err.Error()] = true
+	}
+	return slices.DeleteFunc(errs, func(err error) bool { return before[err.Error()] })
+}
+
+// present tells whether a node takes orders now.
+func (h *hub) present(name overlay.Name) bool {
+	at, ok := h.hosts[name]
+	return name == h.record.Proxy || ok && at.session != nil
 }
 
 func (r *running) nodes() []overlay.Name {
@@ -236,6 +267,9 @@ func (c *changes) finished(now time.Time, r *running, result control.Result) {
 	h.infer.Bound(h.bound.Value().Value)
 	h.saveBound()
 	h.recordStages(r.request, result)
+	if !result.OK || r.request.moves != h.moves { // what is old may be left, or what a move took out came back
+		h.doubt(now)
+	}
 	if !result.OK && wasCurrent {
 		for _, pair := range result.FailedLinks() {
 			h.bar(now, pair)
@@ -248,21 +282,40 @@ func (c *changes) finished(now time.Time, r *running, result control.Result) {
 }
 
 // number gives every new rule an id that was never used before: a late request
-// to delete an old rule must not hit a new one.
+// to delete an old rule must not hit a new one. A rule that a node holds already
+// keeps its id, though an edit took it out and put it in again: no stage touches it.
 func (h *hub) number(target *overlay.Overlay) {
 	for _, name := range target.Names() {
-		held := map[uint64]bool{}
+		held := map[overlay.Rule]uint64{}
 		if n, ok := h.record.Nodes[name]; ok {
 			for _, r := range n.Rules {
-				held[r.ID] = true
+				held[unnumbered(r)] = r.ID
 			}
 		}
 		n := target.Nodes[name]
 		for i := range n.Rules {
-			if r := &n.Rules[i]; !held[r.ID] {
-				r.ID = h.nextID
-				h.nextID++
+			r := &n.Rules[i]
+			if id, ok := held[unnumbered(*r)]; ok {
+				r.ID = id
+				continue
 			}
+			r.ID = h.newID()
 		}
 	}
+}
+
+// newID is a number for a rule. What the disk says is ahead of what is used:
+// a Proxy that dies before it has written a change down uses none of its numbers again.
+func (h *hub) newID() uint64 {
+	id := h.nextID
+	h.nextID++
+	if h.nextID >= h.ids {
+		h.save()
+	}
+	return id
+}
+
+func unnumbered(r overlay.Rule) overlay.Rule {
+	r.ID = 0
+	return r
 }

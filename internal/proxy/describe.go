@@ -33,6 +33,9 @@ func (p *Proxy) GetStatus(ctx context.Context, req *vnetv1.GetStatusRequest) (*v
 				s.Warnings = append(s.Warnings, fmt.Sprintf("%s is away", name))
 			}
 		}
+		for _, t := range h.places.Troubles(time.Now()) {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("%s (%s at %s): %s", t.Place.MAC, t.Place.Port, t.Place.Node, t.Why))
+		}
 	})
 	return out, err
 }

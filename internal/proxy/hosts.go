@@ -32,7 +32,9 @@ func (h *hub) attached(now time.Time, peer overlay.Name, l *link.Link, hello con
 	if rejoined {
 		h.p.event("node.up", fmt.Sprintf("%s is here (%d ports)", peer, len(hello.Ports)), map[string]string{"node": string(peer)})
 		h.changes.nodeBack(now, peer)
-		h.reconcile(now, peer, hello)
+	}
+	if h.differs(peer, hello) {
+		h.doubt(now)
 	}
 }
 
@@ -59,11 +61,14 @@ func (h *hub) register(peer overlay.Name, hello control.Hello) {
 		n = &overlay.Node{Name: peer}
 		h.record.Nodes[peer] = n
 	}
-	n.Ports = nil
+	var ports []overlay.Port
 	for _, p := range hello.Ports {
-		n.Ports = append(n.Ports, overlay.Port{Name: p.Name, LAN: p.LAN})
+		ports = append(ports, overlay.Port{Name: p.Name, LAN: p.LAN})
 	}
-	h.save()
+	if !ok || !slices.Equal(n.Ports, ports) {
+		n.Ports = ports
+		h.save()
+	}
 }
 
 // registerSelf writes the Proxy's own ports into the record.
@@ -87,8 +92,24 @@ func (h *hub) tell(to overlay.Name, message any) {
 	}
 	if err := h.node.SendTo(to, message); err != nil {
 		h.p.cfg.Log.Debug("message not sent", "to", to, "error", err)
+		if at, ok := h.hosts[to]; ok {
+			at.stale = true // requests are repeated by their senders, news is not
+		}
 	}
 }
+
+// refresh gives the whole directory to hosts that missed a part of it.
+func (h *hub) refresh(now time.Time) {
+	for name, at := range h.hosts {
+		if at.session != nil && at.stale && now.Sub(at.refreshed) > refreshEvery {
+			at.stale, at.refreshed = false, now
+			h.tell(name, control.Directory{Version: h.listed, Full: true, Places: h.places.Snapshot()})
+		}
+	}
+}
+
+// refreshEvery keeps a host whose control stream is full from being filled further.
+const refreshEvery = time.Second
 
 // candidates are where a host may be reached: what it says itself, and where we
 // see it, which a NAT may have made.
@@ -102,28 +123,6 @@ func (h *hub) candidates() map[overlay.Name][]netip.AddrPort {
 		all[name] = list
 	}
 	return all
-}
-
-// reconcile makes a host that came back hold what the record says: what it has
-// beyond goes, what it lacks comes.
-func (h *hub) reconcile(now time.Time, peer overlay.Name, hello control.Hello) {
-	have := h.record.Clone()
-	n := have.Nodes[peer]
-	n.Rules = slices.Clone(hello.Rules)
-	have.Links = slices.DeleteFunc(have.Links, func(l overlay.Link) bool {
-		return (l.A == peer || l.B == peer) && !slices.ContainsFunc(hello.Links, func(i control.LinkInfo) bool { return i.Peer == l.Other(peer) })
-	})
-	for _, l := range hello.Links {
-		if l.Peer != h.record.Proxy && l.Origin != overlay.OriginStar {
-			if _, ok := have.LinkBetween(peer, l.Peer); !ok {
-				have.AddLink(overlay.MakeLink(peer, l.Peer, l.Origin))
-			}
-		}
-	}
-	if len(overlay.Diff(have, h.record)) == 0 {
-		return
-	}
-	h.changes.submit(now, &request{what: fmt.Sprintf("bringing %s in line with the record", peer), from: have})
 }
 
 // spread carries changes of the directory to all nodes.
@@ -166,6 +165,7 @@ func (h *hub) placed(c control.PlaceChange) {
 	if c.Kind != control.PlaceMoved {
 		return
 	}
+	h.moves++
 	retire(h.record, c.Place.MAC)
 	if r := h.changes.current; r != nil { // or the change under way would write them down again
 		retire(r.request.target, c.Place.MAC)

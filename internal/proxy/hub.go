@@ -37,6 +37,7 @@ type hub struct {
 	places *control.Locator
 	listed uint64 // version of the directory
 	nextID uint64 // of rules, never used twice
+	ids    uint64 // the disk says that those below are used
 	key    []byte // of loop probes
 
 	infer    *vttif.Inferrer
@@ -49,6 +50,8 @@ type hub struct {
 
 	bound   control.Bound
 	changes changes
+	audit   audit
+	moves   uint64 // of VMs; each takes rules out of the record
 	history []pastChange
 	timedAt time.Time // last empty change
 
@@ -62,6 +65,9 @@ type host struct {
 	hello   control.Hello
 	since   time.Time
 	remote  string
+
+	stale     bool      // it missed news of the directory
+	refreshed time.Time // when it got all of it last
 }
 
 func newHub(p *Proxy) (*hub, error) {
@@ -82,6 +88,7 @@ func newHub(p *Proxy) (*hub, error) {
 	}
 	h.registerSelf()
 	h.changes = newChanges(h)
+	h.save() // the numbers of rules that this run may use
 	p.node.Told(h.welcome())
 	p.node.Told(control.Directory{Full: true, Places: h.places.Snapshot()})
 	if err := p.node.Restore(h.record.Nodes[h.record.Proxy].Rules); err != nil {
@@ -115,13 +122,15 @@ func (h *hub) tick(now time.Time) {
 		h.spread(h.places.Tick(now))
 	}
 	h.flushPlaces(now)
+	h.refresh(now)
 	h.changes.tick(now)
 	topology, changed := h.infer.Step(now)
 	h.topology = topology
 	if changed {
 		h.announceTopology()
 	}
-	if h.changes.idle() {
+	h.tickAudit(now)
+	if h.changes.idle() && h.audited() {
 		h.adapt(now)
 	}
 	if h.changes.idle() && len(h.hosts) > 0 && (h.timedAt.IsZero() || now.Sub(h.timedAt) > timeEmpty) {

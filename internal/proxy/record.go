@@ -19,6 +19,10 @@ const (
 	keyProbe     = "probe-key"
 )
 
+// idsAhead is how many numbers of rules the disk is ahead: enough that most
+// changes do not wait for it, few enough that numbers stay short.
+const idsAhead = 256
+
 // saved is the record as it lies on disk: text forms outlive changes of layout.
 type saved struct {
 	Generation uint64                    `json:"generation"`
@@ -63,8 +67,11 @@ func (h *hub) get(key string, into any) (bool, error) {
 }
 
 func (h *hub) save() {
+	if h.nextID+idsAhead/2 >= h.ids {
+		h.ids = h.nextID + idsAhead
+	}
 	out := saved{
-		Generation: h.record.Generation, NextID: h.nextID, FloodOff: !h.record.Flood,
+		Generation: h.record.Generation, NextID: h.ids, FloodOff: !h.record.Flood,
 		Ports: map[string][]overlay.Port{}, Rules: map[string][]savedRule{}, Links: h.record.Links,
 	}
 	for name, n := range h.record.Nodes {
