@@ -19,7 +19,8 @@ const (
 	exitOK          = 0
 	exitFailure     = 1
 	exitUsage       = 2
-	exitUnreachable = 3 // no daemon answers on the socket
+	exitUnreachable = 3   // no daemon answers on the socket
+	exitInterrupted = 130 // Ctrl-C, or asked to end: 128 + SIGINT, as shells have it
 )
 
 // cli is what the commands share: the streams, and the flags every command has. One invocation owns one.
@@ -61,6 +62,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if errors.Is(err, errUnreachable) {
 		c.complain(err.Error(), "start one with: vnet host, or vnet proxy; or name its socket with --socket")
 		return exitUnreachable
+	}
+	if ctx.Err() != nil { // whatever the command was waiting for, this is why it did not come
+		c.complain("cannot go on: interrupted", "")
+		return exitInterrupted
 	}
 	e := api.AsError(err)
 	c.complain(e.Message, e.Hint)

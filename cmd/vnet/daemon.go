@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,7 @@ type daemonFlags struct {
 	lans      []string // INTERFACE or NAME=INTERFACE
 	carrier   string
 	verbose   bool
+	profile   string // file for a CPU profile; empty for none
 }
 
 func (f *daemonFlags) add(cmd *cobra.Command) {
@@ -58,6 +60,10 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.tapFDs, "tap-fd", nil, "use TAP queues handed over as descriptors: `NAME=FD[,FD…]`; may be repeated")
 	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
+	flags.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile to `file` until the daemon ends, for developers")
+	if err := flags.MarkHidden("cpuprofile"); err != nil {
+		panic("vnet: a flag that does not exist is to be hidden")
+	}
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event in detail")
 }
 
@@ -81,6 +87,8 @@ type daemon struct {
 	store  *store.Store
 	ports  []port.Port
 	boot   uint64
+
+	profile *os.File // nil for none
 }
 
 // prepare opens what a daemon needs. What it opened is closed again by close, also after an error.
@@ -120,11 +128,20 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 	if d.store, err = store.Open(filepath.Join(d.state, stateFile)); err != nil {
 		return d, err
 	}
-	d.ports, err = f.openPorts(d.listen.Port())
-	return d, err
+	if d.ports, err = f.openPorts(d.listen.Port()); err != nil || f.profile == "" {
+		return d, err
+	}
+	if d.profile, err = os.Create(f.profile); err != nil {
+		return d, fmt.Errorf("cannot write the profile: %w", err)
+	}
+	return d, pprof.StartCPUProfile(d.profile)
 }
 
 func (d *daemon) close() {
+	if d.profile != nil {
+		pprof.StopCPUProfile()
+		d.profile.Close()
+	}
 	for _, p := range d.ports {
 		p.Close()
 	}

@@ -45,7 +45,7 @@ Nothing is left behind. It ends with an error when the program did not get faste
 	cmd.Flags().IntVar(&cfg.VMs, "vms", 4, "how many VMs, each on a host of its own")
 	cmd.Flags().StringVar(&cfg.Pattern, "pattern", "ring", "what the program's ranks exchange; see: patterns --list")
 	cmd.Flags().Uint64Var(&cfg.Seed, "seed", 0, "of the order of the VMs (default: by the clock)")
-	cmd.Flags().BoolVar(&keep, "keep", false, "keep the lab until Ctrl-C, for `vnet lab exec`")
+	cmd.Flags().BoolVar(&keep, "keep", false, "keep the lab until Ctrl-C, for: vnet lab exec")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object at the end, and nothing else")
 	return cmd
 }

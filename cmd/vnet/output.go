@@ -50,7 +50,7 @@ func stableJSON(m proto.Message, indent string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// table aligns rows of cells; an empty cell shows as "-".
+// table aligns rows of cells; an empty cell shows as "-", and a cell of several lines as one.
 type table struct{ w *tabwriter.Writer }
 
 func newTable(c *cli) *table { return &table{tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)} }
@@ -58,7 +58,7 @@ func newTable(c *cli) *table { return &table{tabwriter.NewWriter(c.out, 0, 0, 2,
 func (t *table) row(cells ...any) {
 	text := make([]string, len(cells))
 	for i, cell := range cells {
-		if text[i] = fmt.Sprint(cell); text[i] == "" {
+		if text[i] = strings.ReplaceAll(fmt.Sprint(cell), "\n", "; "); text[i] == "" {
 			text[i] = "-"
 		}
 	}

@@ -149,3 +149,14 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+func TestInterruptedIsNoFailureOfTheProgram(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errOut strings.Builder
+	none := filepath.Join(t.TempDir(), "none.sock")
+	got := run(ctx, []string{"lab", "run", none}, strings.NewReader(""), &out, &errOut)
+	if got != exitInterrupted || errOut.String() != "vnet: cannot go on: interrupted\n" {
+		t.Errorf("exit %d, want %d; says %q", got, exitInterrupted, errOut.String())
+	}
+}
