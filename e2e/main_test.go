@@ -30,6 +30,13 @@ func roles() map[string]func(args []string) int {
 	return map[string]func([]string) int{
 		"stream-send":    sendStream,
 		"stream-receive": receiveStream,
+		"talk":           talkTo,
+		"talk-serve":     serveTalk,
+		"frame-send":     sendFrames,
+		"frame-see":      seeFrames,
+		"web":            serveWeb,
+		"fetch":          fetchWeb,
+		"tcp-watch":      watchTCP,
 	}
 }
 
