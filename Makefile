@@ -35,7 +35,7 @@ bench: ## benchmarks of the rooms; those of whole systems are make bench-NAME
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
 bench-%: ## one of bench/: a measured run that prints a table
-	$(GO) test -count=1 -v -timeout 30m ./bench/$*
+	$(GO) run ./bench/$*
 
 cover: ## which lines the tests that build no lab reach: cover.out, and a line a package
 	$(GO) test -coverprofile cover.out $$($(GO) list ./... | grep -vE '/(e2e|bench|api)(/|$$)')
