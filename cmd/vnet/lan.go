@@ -8,6 +8,9 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/port"
 )
 
+// bridgeTAP is what a port's TAP in a bridge is called: the kernel puts a number in, so that it is no name in use.
+const bridgeTAP = "vnet%d"
+
 // openLAN joins somebody's LAN: a bridge gets a TAP of ours as a further port, any other interface is listened on. Frames
 // of the underlay are none of the LAN's, also where both are on one interface; the node says again where its links end as
 // its addresses change.
@@ -17,7 +20,7 @@ func openLAN(name, device string, underlay uint16, open []port.Port) (port.Port,
 		return nil, err
 	}
 	if i.Kind == "bridge" {
-		return port.OpenBridgeTAP(device, port.TAPConfig{Name: name})
+		return port.OpenBridgeTAP(device, port.TAPConfig{Name: name, Interface: bridgeTAP})
 	}
 	ours := netip.AddrPortFrom(netip.IPv4Unspecified(), underlay)
 	return port.OpenLAN(port.LANConfig{Name: name, Interface: device, Underlay: []netip.AddrPort{ours}})

@@ -42,10 +42,10 @@ func Interfaces(open ...Port) ([]Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	used := make(map[string]string)
+	used := make(map[string]Port)
 	for _, p := range open {
 		if info := p.Info(); info.Interface != "" {
-			used[info.Interface] = p.Name()
+			used[info.Interface] = p
 		}
 	}
 	names := make(map[int]string)
@@ -77,15 +77,16 @@ func listLinks() ([]netlink.Link, error) {
 	}
 }
 
-func describe(link netlink.Link, dev device, names map[int]string, used map[string]string) Interface {
+func describe(link netlink.Link, dev device, names map[int]string, used map[string]Port) Interface {
 	a := link.Attrs()
 	dev.name = a.Name
 	i := Interface{Name: a.Name, MTU: a.MTU, Kind: link.Type(), Offloads: dev.offloads()}
 	if len(a.HardwareAddr) == len(i.MAC) {
 		i.MAC = ether.MAC(a.HardwareAddr)
 	}
-	if name, ok := used[a.Name]; ok {
-		i.Use = usePort + name
+	// The TAP of a port may live in another namespace, under the name of one of ours.
+	if p, ok := used[a.Name]; ok && (p.Info().Kind != KindTAP || p.Info().MAC == i.MAC) {
+		i.Use = usePort + p.Name()
 		return i
 	}
 	i.Use, i.Why = judge(candidate{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -133,6 +134,11 @@ func TestQueuesFromAnotherNamespace(t *testing.T) {
 	if info.Interface != "elsewhere" || info.Queues != 2 || info.MTU != 1500 || info.MAC != m.peer.Info().MAC || p.Name() != "vm1" {
 		t.Fatalf("%+v", info)
 	}
+	addVeth(t, "elsewhere", "right") // of the same name, and not that port
+	list, err := Interfaces(p)
+	if i := slices.IndexFunc(list, func(i Interface) bool { return i.Name == "elsewhere" }); err != nil || i < 0 || list[i].Use != UseAvailable {
+		t.Fatalf("%+v, %v", list, err)
+	}
 	r := recipe{payload: 9000, gso: 1448}
 	send(t, p, r.packet())
 	same(t, []ether.Packet{r.packet()}, expect(t, m.peer, 1))
@@ -198,6 +204,11 @@ func TestBridge(t *testing.T) {
 	p := recipe{payload: 5000, gso: 1000}.packet()
 	send(t, near, p)
 	same(t, []ether.Packet{p}, expect(t, far, 1))
+	if second, err := OpenBridgeTAP("br7", TAPConfig{Name: "br7", Interface: "vnet%d"}); err != nil {
+		t.Fatal(err)
+	} else if info := second.Info(); second.Name() != "br7" || info.Interface == "br7" || second.Close() != nil {
+		t.Fatalf("%s: %+v", second.Name(), info)
+	}
 	if _, err := OpenBridgeTAP("left", TAPConfig{Name: "vnet1"}); err == nil {
 		t.Fatal("a veth was taken for a bridge")
 	}
