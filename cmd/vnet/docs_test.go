@@ -90,9 +90,11 @@ func unknown(line string) string {
 				return cmd.CommandPath() + " has no flag " + word
 			}
 		case cmd.HasSubCommands():
-			next := child(cmd, word)
-			if next == nil && word != "help" && word != "…" {
-				return cmd.CommandPath() + " has no command " + word
+			var next *cobra.Command
+			for one := range strings.SplitSeq(word, "|") { // alternatives
+				if next = child(cmd, one); next == nil && one != "help" && one != "…" {
+					return cmd.CommandPath() + " has no command " + one
+				}
 			}
 			if next != nil {
 				cmd = next
@@ -129,6 +131,8 @@ func TestWhatTheDocumentsTestRefuses(t *testing.T) {
 		" demo --vm 8":                 "vnet demo has no flag --vm",
 		" link ad host2":               "vnet link has no command ad",
 		" bound 200ms   # or auto":     "",
+		" link add|delete|carrier":     "",
+		" rule add|remove":             "vnet rule has no command remove",
 		" token create --ttl 1h --nam": "vnet token create has no flag --nam",
 	}
 	for line, want := range tests {
