@@ -21,11 +21,11 @@ func (l *Locator) claim(now time.Time, c Place, gratuitous bool) []PlaceChange {
 	why := ""
 	switch {
 	case p.Declared:
-		why = fmt.Sprintf("%s claims it, but it is declared to be at %s", c.Node, p.Node)
+		why = fmt.Sprintf("%s claims it, but it is declared to be at %s", c.text(p.Place), p.text(c))
 	case p.frozen:
-		why = fmt.Sprintf("%s claims it, but it moved %d times in %v and is frozen at %s", c.Node, movesToFreeze, freezeWindow, p.Node)
+		why = fmt.Sprintf("%s claims it, but it moved %d times in %v and is frozen at %s", c.text(p.Place), movesToFreeze, freezeWindow, p.text(c))
 	case !gratuitous && now.Sub(p.heard) < conflictWindow:
-		why = fmt.Sprintf("%s claims it while %s still sends with it", c.Node, p.Node)
+		why = fmt.Sprintf("%s claims it while %s still sends with it", c.text(p.Place), p.text(c))
 	}
 	if why != "" {
 		return p.conflict(now, c, why)
@@ -95,4 +95,12 @@ func (p *placed) tooMany(now time.Time) bool {
 	p.moves = slices.DeleteFunc(p.moves, func(t time.Time) bool { return now.Sub(t) >= freezeWindow })
 	p.moves = append(p.moves, now)
 	return len(p.moves) >= movesToFreeze
+}
+
+// text names a place so that it cannot be taken for the other one.
+func (p Place) text(other Place) string {
+	if p.Node != other.Node {
+		return string(p.Node)
+	}
+	return fmt.Sprintf("port %s of %s", p.Port, p.Node)
 }

@@ -53,10 +53,15 @@ func (r *Reflections) Sent(now time.Time, hash uint64) {
 
 // Seen says whether a frame that came in from the LAN was sent into it within the last 2 s.
 func (r *Reflections) Seen(now time.Time, hash uint64) bool {
+	return r.SeenWithin(now, hash, reflectionWindow)
+}
+
+// SeenWithin is Seen for a shorter time.
+func (r *Reflections) SeenWithin(now time.Time, hash uint64, window time.Duration) bool {
 	bucket, tag, at := r.place(now, hash)
 	for i := range bucket {
 		e := bucket[i].Load()
-		if e != 0 && e>>reflectionTimeBits == tag && since(e, at) < uint64(reflectionWindow/time.Millisecond) {
+		if e != 0 && e>>reflectionTimeBits == tag && since(e, at) < uint64(window/time.Millisecond) {
 			return true
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"sync/atomic"
 	"time"
 
@@ -22,28 +21,6 @@ type lanGuard struct {
 	blocked atomic.Bool            // written by the loop, read by workers
 	why     atomic.Pointer[string] // set while blocked
 	echoes  *echoes
-}
-
-// echoes remember the flooded frames we gave to any LAN: two of a node's ports
-// may stand on the same one.
-type echoes struct {
-	seed maphash.Seed
-	sent *control.Reflections
-}
-
-func newEchoes() *echoes { return &echoes{seed: maphash.MakeSeed(), sent: control.NewReflections(0)} }
-
-// hash identifies a frame by what does not change on the way through a
-// LAN: a wire pads short frames, and a port finishes the checksum of the
-// transport header, so only the first bytes count.
-func (e *echoes) hash(f ether.Frame) uint64 {
-	end := min(len(f), f.L3()+20)
-	if f.EtherType() == typeARP {
-		end = min(len(f), f.L3()+28)
-	}
-	var length [8]byte
-	binary.BigEndian.PutUint64(length[:], uint64(max(len(f), 60)))
-	return maphash.Bytes(e.seed, f[:end]) ^ maphash.Bytes(e.seed, length[:])
 }
 
 // heardProbe is a loop probe that a worker found among the frames of a LAN.
@@ -66,18 +43,11 @@ func (n *Node) fromLAN(at *localPort, p *ether.Packet, action forward.Action) (D
 		return DropBlocked, true
 	}
 	if action == forward.FloodTree { // what is not flooded cannot circle
-		e := at.guard.echoes
-		if e.sent.Seen(time.Now(), e.hash(p.Frame)) {
+		if at.guard.echoes.heard(time.Now(), p.Frame) {
 			return DropReflection, true
 		}
 	}
 	return 0, false
-}
-
-// toLAN remembers a flooded frame that goes out to the LAN.
-func toLAN(at *localPort, f ether.Frame) {
-	e := at.guard.echoes
-	e.sent.Sent(time.Now(), e.hash(f))
 }
 
 func (at *localPort) blockedText() string {

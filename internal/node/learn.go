@@ -90,11 +90,20 @@ func (s *state) learn(now time.Time, one sighting) {
 		}
 	}
 	s.announce[one.mac] = r.sighting(one.mac)
-	if place, ok := s.places[one.mac]; ok && place.Node != s.n.name {
+	if place, ok := s.places[one.mac]; ok && s.elsewhere(place, one.at) {
 		s.claim(now, r)
 		return
 	}
 	s.learnAt(one.mac, one.at)
+}
+
+// elsewhere says whether a place is not the one behind our port. Without a
+// Proxy that could judge, a move between our own ports is believed.
+func (s *state) elsewhere(place control.Place, at *localPort) bool {
+	if place.Node != s.n.name {
+		return true
+	}
+	return place.Port != at.name && (s.n.isProxy() || s.starUp)
 }
 
 // claim asks for a MAC that lives elsewhere by the directory. Until the Proxy
@@ -185,6 +194,9 @@ func (s *state) evict(at *localPort) {
 	for mac := range gone {
 		s.announce[mac] = control.Sighting{MAC: mac, Port: at.name, Gone: true}
 		s.unlearn(mac)
+		if p, ok := s.places[mac]; ok && (p.Node != s.n.name || p.Port != at.name) {
+			s.placed(p) // it only seemed to be here
+		}
 	}
 	s.flushAnnouncements() // before one of them is announced at the other port
 	s.learnEpoch++

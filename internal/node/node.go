@@ -82,12 +82,12 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, name: overlay.Name(cfg.Identity.Name), ready: make(chan struct{}),
 		work: make(chan func(*state)), seen: make(chan sighting, sightings), asked: make(chan question, 64), probed: make(chan heardProbe, 16), events: NewEvents(),
 	}
-	lane, lan := loopLane+1, newEchoes()
+	lane, lan := loopLane+1, sharedEchoes()
 	for i, p := range cfg.Ports {
 		at := &localPort{port: p, name: p.Name(), index: i, side: forward.PortSide(i), lan: p.Info().LAN}
 		at.joins = slices.Contains(p.Info().Offloads, "tso4")
 		if at.lan {
-			at.guard = &lanGuard{echoes: lan}
+			at.guard = &lanGuard{echoes: lan.newEchoes()}
 		}
 		n.ports = append(n.ports, at)
 		lane += p.Queues()

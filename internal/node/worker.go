@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/forward"
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
@@ -135,7 +137,7 @@ func (w *worker) flood(s *snapshot, outs []forward.Side, p *ether.Packet, frames
 	w.counts.copies.add(frames * uint64(len(outs)-1))
 	for _, out := range outs { // ports and links leave the bytes as they were
 		if !out.IsLink() && s.ports[out.Index()].lan {
-			toLAN(s.ports[out.Index()], p.Frame)
+			s.ports[out.Index()].guard.echoes.sent(time.Now(), p.Frame)
 		}
 		w.put(out, p)
 	}
