@@ -18,6 +18,9 @@ const (
 	fresh = time.Hour
 	// homeward is how often a link that fell back to tcp tries udp again.
 	homeward = time.Minute
+	// firstHome is when it tries first; each try doubles the wait. A peer that
+	// started while it was dialled is often found over tcp first.
+	firstHome = 5 * time.Second
 	// overlap is how long a replaced session still receives, at least.
 	overlap = time.Second
 	// dialTimeout bounds one attempt: udp's 3 s, then tcp's handshake on a slow path.
@@ -37,9 +40,10 @@ type keeper struct {
 
 	spec    control.LinkSpec
 	backoff *control.Backoff
-	dialled time.Time // last successful dial
-	homeAt  time.Time
-	mine    *link.Link // the session we dialled last
+	dialled time.Time     // last successful dial
+	homeAt  time.Time     // when udp is tried again
+	homeIn  time.Duration // the wait after that; zero while not on tcp
+	mine    *link.Link    // the session we dialled last
 }
 
 // order asks the keeper for something now.
@@ -134,7 +138,8 @@ func (k *keeper) due(now time.Time) (link.Carrier, bool) {
 	case now.Sub(k.dialled) > fresh:
 		return current.Carrier(), true
 	case wish == link.Auto && current.Carrier() == link.TCP && now.After(k.homeAt):
-		k.homeAt = now.Add(homeward)
+		k.homeAt = now.Add(k.homeIn)
+		k.homeIn = min(2*k.homeIn, homeward)
 		return link.UDP, true
 	}
 	return wish, false
@@ -180,7 +185,10 @@ func (k *keeper) dial(ctx context.Context, carrier link.Carrier) error {
 	}
 	k.mine, k.dialled = l, time.Now()
 	if l.Carrier() == link.TCP {
-		k.homeAt = time.Now().Add(homeward)
+		k.homeIn = min(max(2*k.homeIn, firstHome), homeward)
+		k.homeAt = time.Now().Add(k.homeIn)
+	} else {
+		k.homeIn = 0
 	}
 	if err := k.n.greet(k.slot, l); err != nil {
 		l.Close("not greeted")
