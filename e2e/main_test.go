@@ -32,6 +32,7 @@ func roles() map[string]func(args []string) int {
 		"stream-receive": receiveStream,
 		"talk":           talkTo,
 		"talk-serve":     serveTalk,
+		"guest":          beGuest,
 		"frame-send":     sendFrames,
 		"frame-see":      seeFrames,
 		"web":            serveWeb,
