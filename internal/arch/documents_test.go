@@ -48,12 +48,12 @@ func TestDesignNamesTheRooms(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch {
-		case len(files) == 0:
+		case at == nil && len(files) > 0:
+			t.Errorf("docs/design.md has no line for room %s", room)
+		case at == nil:
 			if !strings.Contains(planned[:strings.Index(planned, "\n")], "`"+room+"`") {
 				t.Errorf("docs/design.md does not say that room %s is planned", room)
 			}
-		case at == nil:
-			t.Errorf("docs/design.md has no line for room %s", room)
 		case at[1] < last:
 			t.Errorf("docs/design.md names room %s out of its order", room)
 		default:
