@@ -42,7 +42,6 @@ type partial struct {
 	count uint8
 	have  uint8 // bit set of the pieces that have arrived
 	size  int   // bytes of every piece but the last; 0 until one is known
-	last  int   // bytes of the last piece
 	tail  []byte
 	head  record // of the first piece: hops and offload marks
 	buf   []byte

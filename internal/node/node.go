@@ -172,13 +172,5 @@ func (n *Node) join() func(conn net.Conn) {
 	return n.cfg.Hub.Join
 }
 
-// heard passes a message of the node itself, or of a host, to the Proxy.
-func (n *Node) heard(peer overlay.Name, message any) {
-	if n.cfg.Hub != nil {
-		n.cfg.Hub.Heard(peer, message)
-	}
-}
-
-// proxy is the name of the Proxy as the node knows it: itself, or the far end
-// of the star link.
+// isProxy tells whether this is the node that the Proxy runs on.
 func (n *Node) isProxy() bool { return n.cfg.Hub != nil }

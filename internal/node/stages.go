@@ -14,7 +14,6 @@ import (
 type stages struct {
 	s       *state
 	machine control.Prepared
-	sources map[uint64]time.Time // when a change was first heard of, for the log
 }
 
 func newStages(s *state) stages { return stages{s: s} }

@@ -151,7 +151,7 @@ func TestSameDiceSameFate(t *testing.T) {
 		}
 		return b.String()
 	}
-	if fate(1) != fate(1) || fate(1) == fate(2) {
+	if one, again := fate(1), fate(1); one != again || one == fate(2) {
 		t.Error("the fate of packets must follow from the dice")
 	}
 }

@@ -13,7 +13,6 @@ const shownIterations = 64
 // View is what is known so far, for whoever draws it. Its methods may be called from any goroutine.
 type View struct {
 	began time.Time
-	vms   int
 
 	mu   sync.Mutex // guards the following
 	now  Snapshot
