@@ -37,6 +37,7 @@ func roles() map[string]func(args []string) int {
 		"frame-see":      seeFrames,
 		"web":            serveWeb,
 		"fetch":          fetchWeb,
+		"post":           post,
 		"tcp-watch":      watchTCP,
 	}
 }
