@@ -84,7 +84,9 @@ func (h *hub) describeNode(name overlay.Name) *vnetv1.Node {
 	if name == h.record.Proxy {
 		n.Role, n.State, n.Version = vnetv1.Role_ROLE_PROXY, vnetv1.NodeState_NODE_STATE_UP, node.Version
 		n.BootId = strconv.FormatUint(h.p.cfg.Node.Boot, 10)
-		n.Addresses = []string{h.node.Endpoint().Addr().String()}
+		for _, c := range h.node.Candidates() {
+			n.Addresses = append(n.Addresses, c.String())
+		}
 	}
 	for _, place := range h.places.Snapshot() {
 		if place.Node == name {
