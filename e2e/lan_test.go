@@ -2,8 +2,12 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -226,4 +230,57 @@ func TestLANOnABridge(t *testing.T) {
 	if p := ports["br0"]; p.Kind != "bridge" || !p.LAN || p.State != portUp {
 		t.Errorf("the bridge's port is shown as %+v", p)
 	}
+}
+
+// TestTheLANsFilterFollowsTheAddress gives the Proxy's only interface another address while it runs, and has the hosts' links go
+// there: frames of these links stay out of the LAN's port.
+func TestTheLANsFilterFollowsTheAddress(t *testing.T) {
+	needs(t, "ip", "ping")
+	w := startLAN(t, oneInterface, "--lan", "eth0")
+	w.run("proxy", "ip", "address", "add", "10.64.2.200/24", "dev", "eth0")
+	w.run("vm1", "ping", "-c", "2", "-i", "0.2", "-W", "5", w.Address("printer").String())
+	time.Sleep(3 * time.Second) // the node looks every 2 s
+	before := w.edgeIn("proxy")
+	const sent = 500
+	w.role("host1", "shout", "10.64.2.200:4747", "500")
+	time.Sleep(200 * time.Millisecond)
+	if read := w.edgeIn("proxy") - before; read > sent/5 {
+		t.Errorf("of %d datagrams to the overlay's port at the new address the LAN's port read %d frames", sent, read)
+	}
+}
+
+// shout: shout ADDRESS COUNT. It sends UDP datagrams that mean nothing, 1 ms apart.
+func shout(args []string) int {
+	conn, err := net.Dial("udp", args[0])
+	count, bad := strconv.Atoi(args[1])
+	if err != nil || bad != nil {
+		fmt.Fprintln(os.Stderr, err, bad)
+		return 1
+	}
+	for range count {
+		conn.Write([]byte("is anybody there?"))
+		time.Sleep(time.Millisecond)
+	}
+	return 0
+}
+
+// edgeIn is how many frames a node has read from its ports.
+func (w *world) edgeIn(host string) int {
+	w.Helper()
+	answer := ask[struct {
+		Nodes []struct {
+			Node     string
+			Counters struct {
+				EdgeIn string `json:"edge_in"`
+			}
+		}
+	}](w, host, "counters")
+	for _, n := range answer.Nodes {
+		if n.Node == host {
+			count, _ := strconv.Atoi(n.Counters.EdgeIn)
+			return count
+		}
+	}
+	w.Fatalf("%s does not count: %+v", host, answer)
+	return 0
 }

@@ -38,6 +38,7 @@ func roles() map[string]func(args []string) int {
 		"web":            serveWeb,
 		"fetch":          fetchWeb,
 		"post":           post,
+		"shout":          shout,
 		"tcp-watch":      watchTCP,
 	}
 }
