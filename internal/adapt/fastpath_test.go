@@ -29,7 +29,7 @@ func star(hosts int) *overlay.Overlay {
 
 func host(i int) overlay.Name { return overlay.Name(fmt.Sprint("host", i)) }
 
-// place puts VM i on a node, with a port of its own and the rules that were learned for it.
+// place puts VM i on a node, with a port of its own and rules that lead to it.
 func place(o *overlay.Overlay, i int, at overlay.Name) {
 	if o.Nodes[at] == nil {
 		o.Nodes[at] = &overlay.Node{Name: at}
@@ -41,9 +41,9 @@ func place(o *overlay.Overlay, i int, at overlay.Name) {
 	}
 	o.VMs[mac(i)] = overlay.VM{MAC: mac(i), Name: name, Node: at, Port: name}
 	toAny := overlay.Match{Kind: overlay.Any}
-	o.AddRule(at, overlay.Rule{Src: toAny, Dst: overlay.ExactMAC(mac(i)), Out: overlay.AtPort(name), Origin: overlay.OriginLearned})
+	o.AddRule(at, overlay.Rule{Src: toAny, Dst: overlay.ExactMAC(mac(i)), Out: overlay.AtPort(name), Origin: overlay.OriginStar})
 	if at != o.Proxy {
-		o.AddRule(o.Proxy, overlay.Rule{Src: toAny, Dst: overlay.ExactMAC(mac(i)), Out: overlay.AtLink(at), Origin: overlay.OriginLearned})
+		o.AddRule(o.Proxy, overlay.Rule{Src: toAny, Dst: overlay.ExactMAC(mac(i)), Out: overlay.AtLink(at), Origin: overlay.OriginStar})
 	}
 }
 

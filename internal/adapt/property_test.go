@@ -56,11 +56,11 @@ func drawOverlay(t *rapid.T) *overlay.Overlay {
 	return o
 }
 
-// move takes a VM to another host and retires what was learned of it; adaptation finds its rules as they were.
+// move takes a VM to another host and retires the rules for it; adaptation finds its rules as they were.
 func move(o *overlay.Overlay, i int, to overlay.Name) {
 	for _, n := range o.Nodes {
 		n.Rules = slices.DeleteFunc(n.Rules, func(r overlay.Rule) bool {
-			return r.Origin == overlay.OriginLearned && r.Dst == overlay.ExactMAC(mac(i))
+			return r.Origin == overlay.OriginStar && r.Dst == overlay.ExactMAC(mac(i))
 		})
 	}
 	place(o, i, to)

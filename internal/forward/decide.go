@@ -92,6 +92,11 @@ func (t *Table) byRule(arrival Side, src, dst ether.MAC) Verdict {
 		return Verdict{Reason: DropOutDown}
 	case t.tree.off:
 		return Verdict{Reason: DropNoRule}
+	}
+	if l, ok := t.learned(arrival, dst, fast); ok {
+		return l
+	}
+	switch {
 	case fast:
 		return Verdict{Reason: DropFastPathNoRule}
 	case c.best != nil:
@@ -100,6 +105,36 @@ func (t *Table) byRule(arrival Side, src, dst ether.MAC) Verdict {
 		v.Reason = FloodUnknown
 	}
 	return t.tree.flood(arrival, v)
+}
+
+// learned cuts the tree down to the branch where the destination was seen. A frame from a fast path, which is no part of the
+// tree, it brings to a local port only.
+func (t *Table) learned(arrival Side, dst ether.MAC, fast bool) (Verdict, bool) {
+	k := learned.keyOf(arrival, ether.MAC{}, dst)
+	b := t.rules.get(k.hash(t.line.seed), k)
+	if b == nil {
+		return Verdict{}, false
+	}
+	for _, r := range b.rules {
+		if t.gone[r.Out] || fast && r.Out.IsLink() {
+			continue
+		}
+		v := Verdict{Reason: RuleMatched, Action: Forward, Out: r.Out, Rule: r.ID, Rank: r.rank}
+		if v.Out == arrival {
+			v.Action, v.Reason = Drop, DropSameSide
+		}
+		return v, true
+	}
+	return Verdict{}, false
+}
+
+// Learned is where a destination was seen.
+func (t *Table) Learned(dst ether.MAC) (Side, bool) {
+	k := learned.keyOf(AnySide, ether.MAC{}, dst)
+	if b := t.rules.get(k.hash(t.line.seed), k); b != nil {
+		return b.rules[0].Out, true
+	}
+	return AnySide, false
 }
 
 // strongest looks through the strengths that have rules, one probe a class, until something matches and can send.

@@ -29,6 +29,8 @@ func (r *Rule) check(floodOff bool) (int, error) {
 		return 0, fmt.Errorf("cannot add rule %d: it sends to no side; a rule sends to a port or a link", r.ID)
 	case r.Arrival == r.Out:
 		return 0, fmt.Errorf("cannot add rule %d: no frame leaves by the side it came in by; name another side", r.ID)
+	case r.Origin == overlay.OriginLearned && (r.Arrival != AnySide || r.Src.Kind != overlay.Any || r.Dst.Kind != overlay.Exact):
+		return 0, fmt.Errorf("cannot add rule %d: a learned rule says only where a destination was seen", r.ID)
 	case !floodOff && r.Dst.Kind == overlay.Exact && r.Dst.MAC.IsGroup():
 		return 0, fmt.Errorf("cannot add rule %d to %s: group frames take only the flood tree; switch flooding off to rule them", r.ID, r.Dst)
 	}
@@ -39,10 +41,17 @@ func (r *Rule) check(floodOff bool) (int, error) {
 // It is arrival (named or any) × kind of source × kind of destination.
 type class uint8
 
+// learned is the class of learned rules, which speak only where the flood tree would: it has no strength, so no search for the
+// strongest rule meets it.
+const learned = class(overlay.None)<<2 | class(overlay.Exact)
+
 // classes is how many there can be: 2 × 4 × 4, of which 22 have a meaning.
 const classes = 32
 
 func classOf(r *Rule) class {
+	if r.Origin == overlay.OriginLearned {
+		return learned
+	}
 	c := class(r.Src.Kind)<<2 | class(r.Dst.Kind)
 	if r.Arrival != AnySide {
 		c |= 1 << 4

@@ -74,7 +74,11 @@ func (w *twin) add(t *rapid.T) {
 		Dst:     drawMatch(t, []overlay.MatchKind{overlay.Exact, overlay.Not, overlay.Any, overlay.None}, "dst"),
 		Out:     rapid.SampledFrom(sides).Draw(t, "out"),
 	}
-	slow := overlay.Rule{ID: r.ID, Arrival: w.names[r.Arrival], Src: r.Src, Dst: r.Dst, Out: w.names[r.Out]}
+	if rapid.IntRange(0, 3).Draw(t, "learned") == 0 {
+		r.Arrival, r.Src, r.Origin = AnySide, overlay.Match{Kind: overlay.Any}, overlay.OriginLearned
+		r.Dst = overlay.Match{Kind: overlay.Exact, MAC: rapid.SampledFrom(macs[:4]).Draw(t, "seen")}
+	}
+	slow := overlay.Rule{ID: r.ID, Arrival: w.names[r.Arrival], Src: r.Src, Dst: r.Dst, Out: w.names[r.Out], Origin: r.Origin}
 	table, err := w.table.With([]Rule{r}, nil)
 	refused := slow.Check() != nil || w.slow.Flood && r.Dst.Kind == overlay.Exact && r.Dst.MAC.IsGroup()
 	if (err != nil) != refused {

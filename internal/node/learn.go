@@ -275,6 +275,9 @@ func (s *state) placed(p control.Place) {
 	if known && old.Mobility != p.Mobility {
 		s.retire(p.MAC)
 	}
+	if known && old.Node == s.n.name && p.Node != s.n.name {
+		s.movedAway(p.MAC, time.Now())
+	}
 	switch {
 	case p.Node != s.n.name && s.n.isProxy():
 		s.dropResident(p.MAC)

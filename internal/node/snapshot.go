@@ -1,6 +1,9 @@
 package node
 
 import (
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/forward"
 )
 
@@ -15,6 +18,8 @@ type snapshot struct {
 	learn uint64
 	// answer: the star is down, so neighbour requests are answered here.
 	answer bool
+	star   *slot                   // the way to the Proxy; nil at the Proxy
+	moved  map[ether.MAC]time.Time // lived here until a moment ago; never changed
 }
 
 func reasonText(r int) string { return forward.Reason(r).String() }

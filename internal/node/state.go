@@ -38,12 +38,12 @@ type state struct {
 	directory    uint64 // version
 	generation   uint64
 	learnEpoch   uint64
-	claimAt      time.Time // when refused claims to MACs are made again; zero when there are none
+	moved        map[ether.MAC]time.Time // away for so short that frames straggle, until when
+	claimAt      time.Time               // when refused claims to MACs are made again; zero when there are none
 	relearnAt    time.Time
 	ageAt        time.Time
 	placesAt     time.Time // when the directory is written to disk; zero when it is there
 	unsaved      unsaved
-	reportAt     time.Time
 	announce     map[ether.MAC]control.Sighting // not told yet
 	announced    uint64                         // sequence number
 	traffic      reporter
@@ -86,7 +86,7 @@ func newState(n *Node) *state {
 func (s *state) publish() {
 	s.n.snapshot.Store(&snapshot{
 		table: s.table, ports: s.n.ports, slots: slices.Clone(s.slots),
-		learn: s.learnEpoch, answer: !s.n.isProxy() && !s.starUp,
+		learn: s.learnEpoch, answer: !s.n.isProxy() && !s.starUp, star: s.star, moved: s.moved,
 	})
 	s.dirty = false
 }
@@ -177,17 +177,6 @@ func (s *state) portNames() string {
 	return text
 }
 
-// named is the inverse of side.
-func (s *state) named(side forward.Side) overlay.Side {
-	switch {
-	case side == 0:
-		return overlay.Side{}
-	case side.IsLink():
-		return overlay.AtLink(s.slots[side.Index()].peer)
-	}
-	return overlay.AtPort(s.n.ports[side.Index()].name)
-}
-
 // sortedRules are the user's and the adapted rules in order of their ids.
 func (s *state) sortedRules() []overlay.Rule {
 	rules := make([]overlay.Rule, 0, len(s.rules))
@@ -218,6 +207,7 @@ func (s *state) tick(now time.Time) {
 	s.reclaim(now)
 	s.stages.tick(now)
 	s.age(now)
+	s.forgetMoved(now)
 	s.flushAnnouncements()
 	s.traffic.tick(now)
 	s.flushPlaces(now)

@@ -99,6 +99,10 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 	case forward.FloodTree:
 		w.flood(s, v.Outs, p, frames)
 	default:
+		if up, ok := w.straggler(s, arrival, v.Reason, p); ok {
+			w.put(up, p)
+			return
+		}
 		w.counts.reasons[v.Reason].add(frames)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 func mac(n int) ether.MAC { return ether.MAC{2, 0, 0, 0xaa, byte(n >> 8), byte(n)} }
 
-// hosts is a star of n hosts, h0 …, with one VM at port v of each; everybody has learned where all are.
+// hosts is a star of n hosts, h0 …, with one VM at port v of each; everybody has a rule for where each is.
 func hosts(n int) *Overlay {
 	o := New("p")
 	for i := range n {
@@ -26,7 +26,7 @@ func hosts(n int) *Overlay {
 	id := uint64(1)
 	for i := range n {
 		for _, at := range o.Names() {
-			r := Rule{ID: id, Src: Match{Kind: Any}, Dst: ExactMAC(mac(i)), Out: AtLink("p"), Origin: OriginLearned}
+			r := Rule{ID: id, Src: Match{Kind: Any}, Dst: ExactMAC(mac(i)), Out: AtLink("p"), Origin: OriginStar}
 			switch at {
 			case Name(fmt.Sprintf("h%d", i)):
 				r.Out = AtPort("v")
@@ -103,7 +103,7 @@ func TestCycles(t *testing.T) {
 		}
 		if tt.name == "over the star" {
 			for i := range o.Nodes["h0"].Rules {
-				if r := &o.Nodes["h0"].Rules[i]; r.Dst.MAC == mac(2) && r.Origin == OriginLearned {
+				if r := &o.Nodes["h0"].Rules[i]; r.Dst.MAC == mac(2) && r.Origin == OriginStar {
 					o.RemoveRule("h0", r.ID)
 					break
 				}
@@ -125,7 +125,7 @@ func TestCycles(t *testing.T) {
 
 func learned(o *Overlay, at Name, dst ether.MAC) uint64 {
 	for _, r := range o.Nodes[at].Rules {
-		if r.Dst == ExactMAC(dst) && r.Origin == OriginLearned {
+		if r.Dst == ExactMAC(dst) && r.Origin == OriginStar {
 			return r.ID
 		}
 	}

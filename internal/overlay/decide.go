@@ -58,6 +58,11 @@ func (o *Overlay) Decide(at Name, arrival Side, src, dst ether.MAC, c Condition)
 		return v
 	case !o.Flood || v.Reason == DropOutDown && !o.fallsBack(at, arrival):
 		return v
+	}
+	if l, ok := o.learned(n, arrival, dst, c); ok {
+		return l
+	}
+	switch {
 	case o.IsFastPath(at, arrival):
 		return Verdict{Reason: DropFastPathNoRule}
 	case v.Reason == RuleMatched:
@@ -66,6 +71,25 @@ func (o *Overlay) Decide(at Name, arrival Side, src, dst ether.MAC, c Condition)
 		v.Reason = FloodUnknown
 	}
 	return o.flood(n, arrival, c, v)
+}
+
+// learned is where the flood tree may be cut down to one branch, because the destination was seen there. Learned rules
+// speak only where the tree would: whatever has been learned, a frame goes no way that the tree does not have, so
+// that a rule set without cycles has none after learning either. From a fast path, which is no part of the tree, a
+// learned rule leads to a local port and nowhere else.
+func (o *Overlay) learned(n *Node, arrival Side, dst ether.MAC, c Condition) (Verdict, bool) {
+	for _, r := range n.Rules {
+		if r.Origin != OriginLearned || r.Dst.MAC != dst || !o.HasSide(n.Name, r.Out) || c.gone(n.Name, r.Out) ||
+			o.IsFastPath(n.Name, arrival) && r.Out.Kind == LinkSide {
+			continue
+		}
+		v := Verdict{Action: Forward, Out: r.Out, Rule: r, Rank: r.Rank(), Reason: RuleMatched}
+		if v.Out == arrival {
+			v.Action, v.Reason = Drop, DropSameSide
+		}
+		return v, true
+	}
+	return Verdict{}, false
 }
 
 // fallsBack says whether a frame whose rules all lead to sides that are gone takes the flood tree after all: at a host, if it came
@@ -82,7 +106,7 @@ func (o *Overlay) strongest(n *Node, arrival Side, src, dst ether.MAC, c Conditi
 	for _, r := range n.Rules {
 		found := v.Reason == RuleMatched
 		switch {
-		case !r.Matches(arrival, src, dst):
+		case r.Origin == OriginLearned || !r.Matches(arrival, src, dst):
 		case !o.HasSide(n.Name, r.Out) || c.gone(n.Name, r.Out):
 			if !found {
 				v.Reason = DropOutDown

@@ -164,7 +164,7 @@ func (s *ruleSet) of(c class) []*Rule {
 		}
 		r := &s.all[(*from)[0]]
 		*from = (*from)[1:]
-		if r.Src.Covers(c.src) && r.Dst.Covers(c.dst) && r.Rank() >= 0 {
+		if r.Src.Covers(c.src) && r.Dst.Covers(c.dst) && r.Rank() >= 0 && r.Origin != OriginLearned { // learned rules are the tree's
 			rules = append(rules, r)
 		}
 	}

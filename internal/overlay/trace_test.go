@@ -102,3 +102,46 @@ func TestDefaults(t *testing.T) {
 		}
 	}
 }
+
+// Learned rules cut the flood tree down to a branch; they make no way that the tree does not have.
+func TestLearnedRulesFollowTheTree(t *testing.T) {
+	o := hosts(2)
+	o.AddLink(MakeLink("h0", "h1", OriginUser))
+	for _, n := range o.Nodes {
+		for i := range n.Rules {
+			n.Rules[i].Origin = OriginLearned
+		}
+	}
+	o.AddRule("h0", Rule{ID: 100, Src: ExactMAC(mac(7)), Dst: Match{Kind: Any}, Out: AtLink("h1")})
+	for _, tt := range []struct {
+		name     string
+		at       Name
+		arrival  Side
+		src, dst int
+		want     string
+	}{
+		{"up the star", "h0", AtPort("v"), 0, 1, "forward link:p"},
+		{"down the star", "p", AtLink("h0"), 0, 1, "forward link:h1"},
+		{"to its port", "h1", AtLink("p"), 0, 1, "forward port:v"},
+		{"to its port from a fast path", "h1", AtLink("h0"), 0, 1, "forward port:v"},
+		{"from a fast path never up", "h1", AtLink("h0"), 1, 0, "no rule on a fast path"},
+		{"home already", "h0", AtPort("v"), 1, 0, "same side"},
+		{"a user's rule goes first, however weak", "h0", AtPort("v"), 7, 1, "forward link:h1"},
+		{"nobody has seen it", "h0", AtPort("v"), 0, 9, "flood [link:p]"},
+	} {
+		v := o.Decide(tt.at, tt.arrival, mac(tt.src), mac(tt.dst), Condition{})
+		got := v.Reason.String()
+		switch v.Action {
+		case Forward:
+			got = fmt.Sprintf("forward %s", v.Out)
+		case FloodTree:
+			got = fmt.Sprintf("flood %v", v.Outs)
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	if cycles := o.Cycles(); len(cycles) > 0 {
+		t.Errorf("%v", cycles)
+	}
+}
