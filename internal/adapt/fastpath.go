@@ -15,7 +15,7 @@ const (
 	// guests reordered frames, and rates of equal pairs differ by some tens of percent from second to second.
 	keepFactor = 1.5
 	// holdFor is how long a link is open before a stronger one may take its place; holdBounds does the same in
-	// configuration-time bounds. The longer counts. Both are VTTIF's for removing an edge (DESIGN part 7).
+	// configuration-time bounds. The longer counts. Both are VTTIF's for removing an edge.
 	holdFor    = 10 * time.Second
 	holdBounds = 10
 	// inheritedFor is how long adapted rules that were there before this policy first looked stay without traffic: a Proxy

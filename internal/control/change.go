@@ -27,7 +27,7 @@ const (
 	minWait = time.Second
 )
 
-// WaitFor is how long stragglers may be under way: max(1 s, 2 × largest round trip) (DESIGN part 6).
+// WaitFor is how long stragglers may be under way: max(1 s, 2 × largest round trip) (docs/protocol.md, C37).
 func WaitFor(largestRTT time.Duration) time.Duration { return max(minWait, 2*largestRTT) }
 
 // Change carries one change through its stages on all nodes, at the Proxy. The Proxy runs one at a time,

@@ -97,7 +97,7 @@ type Place struct {
 	Declared bool         // said by the user, not learned
 }
 
-// Stage is one stage of a change (DESIGN "A change has three stages"; the third is Finish, a wait and Delete).
+// Stage is one stage of a change (docs/design.md, "The life of a decision").
 type Stage uint8
 
 // The stages in the order a node passes through them. Abort may come instead of any but the first.

@@ -24,7 +24,7 @@ func (n *Node) ask(at *localPort, f ether.Frame) {
 }
 
 // answer replies from the directory for a VM that a live fast path still
-// reaches (DESIGN part 4, "With the star down").
+// reaches, while the star is down.
 func (s *state) answer(q question) {
 	talk, ok := parseNeighbour(q.frame)
 	if !ok || !talk.request || talk.gratuitous {

@@ -9,7 +9,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
-// The cache lets a node restart without the Proxy (DESIGN part 3, 4): its rules,
+// The cache lets a node restart without the Proxy: its rules,
 // its fast paths with their peers' addresses, and where MACs live.
 const (
 	cacheBucket = "node"

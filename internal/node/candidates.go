@@ -8,7 +8,7 @@ import (
 
 // overlayNames are how interfaces of overlays and of virtual switches begin.
 // None of their addresses may carry a link: the overlay would run over itself,
-// or over another tunnel (DESIGN part 5).
+// or over another tunnel.
 func overlayNames() []string {
 	return []string{"vnet", "wg", "tailscale", "zt", "docker", "cilium", "virbr", "flannel", "cni", "nebula", "tun", "tap", "veth-"}
 }

@@ -65,7 +65,7 @@ type counts struct {
 }
 
 // Totals is the node's account: what came in, what went out, what ended here.
-// Conservation (DESIGN part 3) says EdgeIn + LinkIn + Copies =
+// Conservation says EdgeIn + LinkIn + Copies =
 // EdgeOut + LinkOut + the drops, in frames.
 type Totals struct {
 	EdgeIn, EdgeOut, LinkIn, LinkOut, Copies uint64

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// fresh is how often a link gets a new handshake: forward secrecy by the hour (DESIGN part 5).
+	// fresh is how often a link gets a new handshake: forward secrecy by the hour.
 	fresh = time.Hour
 	// homeward is how often a link that fell back to tcp tries udp again.
 	homeward = time.Minute

@@ -16,7 +16,7 @@ import (
 // forwards: an older port on the same LAN probes every second.
 const listen = 1200 * time.Millisecond
 
-// lanGuard keeps loops through somebody's LAN out (DESIGN part 4).
+// lanGuard keeps loops through somebody's LAN out (docs/protocol.md, P).
 type lanGuard struct {
 	blocked atomic.Bool            // written by the loop, read by workers
 	why     atomic.Pointer[string] // set while blocked

@@ -19,7 +19,7 @@ const (
 	// tick is how often inference and changes look at the clock: half the
 	// interval of the hosts' reports.
 	tick = 50 * time.Millisecond
-	// timeEmpty is how often an empty change measures the configuration time (DESIGN part 6).
+	// timeEmpty is how often an empty change measures the configuration time.
 	timeEmpty = 10 * time.Minute
 	// historyKept is how many changes are remembered for `vnet adapt`.
 	historyKept = 100

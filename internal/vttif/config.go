@@ -34,7 +34,7 @@ const (
 	// application for which a direct link is worth having sends more than this.
 	DefaultFloor = 8 << 10
 
-	defaultUpdateRate  = 10          // Hz; DESIGN part 7
+	defaultUpdateRate  = 10          // Hz: an edge is known within half a second
 	maxUpdateRate      = 100         // Hz; the seed's daemons managed 20
 	defaultWindow      = time.Second // the seed's best settle time (§2.2)
 	defaultAddAfter    = 500 * time.Millisecond
@@ -48,7 +48,7 @@ const (
 	fastSlots = 3
 	// maxSlots bounds the memory of a pair whatever window is asked for.
 	maxSlots = 1024
-	// removeBounds is how many configuration-time bounds an edge that is no longer used stays (DESIGN part 7): a change
+	// removeBounds is how many configuration-time bounds an edge that is no longer used stays: a change
 	// must not be taken back within the time it takes to make and judge it.
 	removeBounds = 10
 )

@@ -23,7 +23,7 @@ func (p Pair) Compare(q Pair) int {
 	return cmp.Or(p.Src.Compare(q.Src), p.Dst.Compare(q.Dst))
 }
 
-// Tally is what was counted of one pair at the edges of the overlay (DESIGN part 7). A super-frame counts as the frames it
+// Tally is what was counted of one pair at the edges of the overlay. A super-frame counts as the frames it
 // stands for, with their bytes on the wire.
 type Tally struct {
 	OfferedBytes    uint64 // received from a local port: the traffic matrix
