@@ -244,6 +244,7 @@ func TestTheLANsFilterFollowsTheAddress(t *testing.T) {
 	const sent = 500
 	w.role("host1", "shout", "10.64.2.200:4747", "500")
 	time.Sleep(200 * time.Millisecond)
+	t.Logf("the LAN's port read %d frames, then %d", before, w.edgeIn("proxy")-before)
 	if read := w.edgeIn("proxy") - before; read > sent/5 {
 		t.Errorf("of %d datagrams to the overlay's port at the new address the LAN's port read %d frames", sent, read)
 	}
@@ -271,7 +272,7 @@ func (w *world) edgeIn(host string) int {
 		Nodes []struct {
 			Node     string
 			Counters struct {
-				EdgeIn string `json:"edge_in"`
+				EdgeIn string `json:"edgeIn"`
 			}
 		}
 	}](w, host, "counters")

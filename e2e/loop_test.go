@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/lab"
 )
 
 // Where a node meets a LAN twice, or two nodes meet the same LAN, frames could circle through it.
@@ -200,8 +202,9 @@ func TestACableThatMakesALoop(t *testing.T) {
 	w.run("switch", "sh", "-c", "ip link add br0 type bridge && ip link set br0 up && ip link set eth0 master br0 && ip link set eth1 master br0")
 	began := time.Now()
 	const sent = 400
+	stranger := w.spawn("printer", lab.CmdOptions{Name: "frame-send"}, lab.Self, "--mark", "unknown", "--to", "02:00:00:00:77:77", "--count", fmt.Sprint(sent/2), "--every", "5ms")
 	w.role("printer", "frame-send", "--mark", "broadcast", "--count", fmt.Sprint(sent/2), "--every", "5ms")
-	w.role("printer", "frame-send", "--mark", "unknown", "--to", "02:00:00:00:77:77", "--count", fmt.Sprint(sent/2), "--every", "5ms")
+	<-stranger.Done()
 	w.settled(10*time.Second, "one port is blocked", map[string]string{"eth0": portUp, "eth1": portBlocked}, at)
 	t.Logf("the loop was closed and a port blocked within %v", time.Since(began).Round(10*time.Millisecond))
 	for where, s := range map[string]seen{"laptop": l.report(), "vm1": unknown.report()} {
