@@ -38,7 +38,7 @@ bench-%: ## one of bench/: a measured run that prints a table
 	$(GO) run ./bench/$*
 
 cover: ## which lines the tests that build no lab reach: cover.out, and a line a package
-	$(GO) test -coverprofile cover.out $$($(GO) list ./... | grep -vE '/(e2e|bench|api)(/|$$)')
+	$(GO) test -coverprofile cover.out $$($(GO) list ./... | grep -vE '/(e2e|bench|api|internal/lab|internal/port)(/|$$)')
 	$(GO) tool cover -func cover.out | tail -1
 
 demo: ## a star that becomes the application's shape
