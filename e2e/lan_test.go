@@ -185,9 +185,10 @@ func TestLANAndUnderlayOnOneInterface(t *testing.T) {
 			t.Fatalf("iperf3 said %q: %v", out.String(), err)
 		}
 		rates[name] = answer.End.Sum.Rate / 1e6
-		if rates[name] < 10 {
-			t.Errorf("%s went %.1f Mbit/s of 100: the interface was not filled", name, rates[name])
-		}
+	}
+	// Each direction of the wire carries one flow as the LAN's frames and the other in the overlay's datagrams.
+	if sum := rates["to the LAN"] + rates["from the LAN"]; sum < 50 {
+		t.Errorf("each way went %.1f Mbit/s of 100: the interface was not filled", sum)
 	}
 	t.Logf("Mbit/s on a wire of 100 each way: %v", rates)
 	if s := lan.report(); s.Frames < 1000 {
