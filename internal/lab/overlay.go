@@ -119,10 +119,15 @@ func (d *Daemons) Join(ctx context.Context, host string) error {
 
 // StartHost starts a host's daemon with the queues of its VMs, and waits until its star link stands.
 func (d *Daemons) StartHost(ctx context.Context, host string, args ...string) error {
-	if err := d.start(host, append([]string{"host"}, args...)); err != nil {
+	if err := d.Launch(host, args...); err != nil {
 		return err
 	}
 	return d.answers(ctx, host, func(status map[string]any) bool { return status["star"] == "LINK_STATE_UP" })
+}
+
+// Launch starts a host's daemon with the queues of its VMs, and waits for nothing.
+func (d *Daemons) Launch(host string, args ...string) error {
+	return d.start(host, append([]string{"host"}, args...))
 }
 
 // start runs a daemon with the TAP queues of the host's VMs as descriptors from 3 on.
