@@ -23,6 +23,11 @@ const (
 	firstHome = 5 * time.Second
 	// overlap is how long a replaced session still receives, at least.
 	overlap = time.Second
+	// courtesy is how long the higher of two names lets the lower dial a new fast
+	// path alone: one handshake instead of two for nearly every link. It is the
+	// Connection Attempt Delay of RFC 8305 §8; where only the other way works, the
+	// link is that much later.
+	courtesy = 250 * time.Millisecond
 	// dialTimeout bounds one attempt: udp's 3 s, then tcp's handshake on a slow path.
 	dialTimeout = 8 * time.Second
 )
@@ -94,6 +99,9 @@ func (k *keeper) order(o order) {
 func (k *keeper) run(ctx context.Context) {
 	dice := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), k.n.cfg.Boot))
 	var retry time.Time
+	if k.slot.kind == link.Fast && !control.Stays(k.n.name, k.slot.peer, true) {
+		retry = time.Now().Add(courtesy)
+	}
 	stood := false // a session stood when we looked last
 	for ctx.Err() == nil {
 		now := time.Now()
