@@ -35,6 +35,7 @@ type Config struct {
 	Log       *slog.Logger                                                         // nil is silence
 	Boot      uint64                                                               // start of this daemon in microseconds since 1970
 	Advertise []netip.AddrPort                                                     // further addresses to offer to peers
+	Uncounted bool                                                                 // no traffic is counted, so none inferred: to measure what counting costs
 }
 
 // Hub is what a Proxy adds to the node it runs on: it hears every host and the

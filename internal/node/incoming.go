@@ -151,7 +151,18 @@ func callIn(m *controlv1.Call) (any, error) {
 }
 
 func trafficIn(m *controlv1.TrafficReport) (any, error) {
-	out := vttif.Report{Boot: m.GetBoot(), Seq: m.GetSeq(), Other: tallyIn(m.GetOther())}
+	out := vttif.Report{
+		Boot: m.GetBoot(), Seq: m.GetSeq(), Other: tallyIn(m.GetOther()),
+		BinsFrom: m.GetBinsFrom(), BinsLen: int(min(m.GetBinsLen(), maxEntries)), // a length that makes no sense is ignored there
+	}
+	for _, b := range m.GetBins() {
+		src, ok1 := macIn(b.GetSrc())
+		dst, ok2 := macIn(b.GetDst())
+		if !ok1 || !ok2 {
+			return nil, errMAC
+		}
+		out.Bins = append(out.Bins, vttif.Bins{Pair: vttif.Pair{Src: src, Dst: dst}, Delivered: b.GetDelivered(), Levels: b.GetLevels()})
+	}
 	for _, d := range m.GetDeltas() {
 		src, ok1 := macIn(d.GetSrc())
 		dst, ok2 := macIn(d.GetDst())

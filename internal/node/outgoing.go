@@ -88,6 +88,10 @@ func trafficOut(m vttif.Report) *controlv1.TrafficReport {
 	for _, d := range m.Deltas {
 		out.Deltas = append(out.Deltas, deltaOut(d))
 	}
+	out.BinsFrom, out.BinsLen = m.BinsFrom, uint32(m.BinsLen)
+	for _, b := range m.Bins {
+		out.Bins = append(out.Bins, &controlv1.TrafficBins{Src: b.Src[:], Dst: b.Dst[:], Delivered: b.Delivered, Levels: b.Levels})
+	}
 	return out
 }
 

@@ -21,7 +21,9 @@ type reporter struct {
 func newReporter(n *Node) reporter {
 	r := reporter{n: n, differ: vttif.NewDiffer(string(n.name), n.cfg.Boot)}
 	for _, w := range n.workers {
-		r.counters = append(r.counters, w.tally)
+		if w.tally != nil {
+			r.counters = append(r.counters, w.tally)
+		}
 	}
 	return r
 }
@@ -38,7 +40,10 @@ func (r *reporter) tick(now time.Time) {
 	if !r.n.isProxy() && r.n.starLink() == nil {
 		return // the deltas add up until the Proxy is there again
 	}
-	if report := r.differ.Report(r.counters...); len(report.Deltas) > 0 {
+	if report := r.differ.Report(r.n.ms(), r.counters...); len(report.Deltas)+len(report.Bins) > 0 {
 		r.n.tell(report)
 	}
 }
+
+// ms is the clock that milliseconds of traffic are counted by.
+func (n *Node) ms() uint32 { return uint32(time.Since(n.started).Milliseconds()) }

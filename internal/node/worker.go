@@ -32,12 +32,16 @@ type worker struct {
 
 	joiner ether.Coalescer
 
-	tally  *vttif.Counter
+	tally  *vttif.Counter // nil when traffic is not counted
 	counts counts
 }
 
 func newWorker(n *Node, lane int) *worker {
-	return &worker{lane: lane, node: n, cache: forward.NewCache(flowCacheSize), tally: vttif.NewCounter(talkers)}
+	w := &worker{lane: lane, node: n, cache: forward.NewCache(flowCacheSize)}
+	if !n.cfg.Uncounted {
+		w.tally = vttif.NewCounter(talkers)
+	}
+	return w
 }
 
 // run forwards one batch that arrived at a side. The packets are not used
@@ -46,6 +50,9 @@ func (w *worker) run(arrival forward.Side, pkts []ether.Packet) {
 	s := w.node.snapshot.Load()
 	if s != w.seen {
 		w.adopt(s)
+	}
+	if w.tally != nil {
+		w.tally.At(w.node.ms())
 	}
 	frames, bytes := w.counts.edgeIn.value(), w.counts.edgeInBytes.value()
 	for i := range pkts {
@@ -90,6 +97,10 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 	}
 	src, dst := p.Frame.Src(), p.Frame.Dst()
 	v := w.cache.Decide(s.table, arrival, src, dst)
+	if isTrace(s, p.Frame) {
+		w.trace(s, arrival, p, v)
+		return
+	}
 	if !arrival.IsLink() && !w.admit(s, s.ports[arrival.Index()], p, v.Action, frames) {
 		return
 	}
@@ -118,7 +129,9 @@ func (w *worker) admit(s *snapshot, at *localPort, p *ether.Packet, action forwa
 			return false
 		}
 	}
-	w.tally.Offered(src, dst, uint64(p.WireBytes()), frames, p.Frame.Bare())
+	if w.tally != nil {
+		w.tally.Offered(src, dst, uint64(p.WireBytes()), frames, p.Frame.Bare())
+	}
 	if src.IsGroup() {
 		return true // no station sends from a group address; nothing to learn
 	}
@@ -203,7 +216,9 @@ func (w *worker) writePort(to *localPort, pkts []ether.Packet) {
 		}
 		out += frames
 		outBytes += uint64(p.WireBytes())
-		w.tally.Delivered(p.Frame.Src(), p.Frame.Dst(), uint64(p.WireBytes()), frames)
+		if w.tally != nil {
+			w.tally.Delivered(p.Frame.Src(), p.Frame.Dst(), uint64(p.WireBytes()), frames)
+		}
 	}
 	w.counts.edgeOut.add(out)
 	w.counts.edgeOutBytes.add(outBytes)

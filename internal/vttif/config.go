@@ -20,6 +20,7 @@ type Config struct {
 	Global      bool          // judge against the largest entry of the whole matrix, as the seed does (§2.2), with one threshold: High
 	MaxPairs    int           // pairs of MACs remembered; default 131,072, about 100 MB when full at the default window and rate
 	MaxNodes    int           // nodes whose report numbers are remembered; default 4,096
+	MaxPulses   int           // directed pairs whose milliseconds are remembered, 20 KiB each; default 1,024; negative: none
 	// LAN tells which MACs live on the Proxy's LAN; nil: none. Called during Step.
 	LAN func(ether.MAC) bool
 }
@@ -42,6 +43,7 @@ const (
 	defaultRemoveAfter = 10 * time.Second
 	defaultGroupOver   = 3 * time.Minute
 	defaultMaxPairs    = 1 << 17 // 10,000 VMs that talk to 13 others each
+	defaultMaxPulses   = 1024    // the neighbours of some hundred VMs, in 20 MiB
 	defaultMaxNodes    = 4096    // four times the largest overlay planned for
 	// fastSlots is the second, short window in reports: an edge beside older ones is seen at its full rate after three
 	// reports instead of a whole window, and every node has reported at least twice in it.
@@ -91,6 +93,9 @@ func (c Config) cooked() Config {
 	}
 	if c.MaxNodes <= 0 {
 		c.MaxNodes = defaultMaxNodes
+	}
+	if c.MaxPulses == 0 {
+		c.MaxPulses = defaultMaxPulses
 	}
 	if c.LAN == nil {
 		c.LAN = func(ether.MAC) bool { return false }

@@ -35,7 +35,7 @@ func (in *Inferrer) add(at time.Duration) bool {
 // that are about to be due, so that a topology that is left behind leaves at once.
 func (in *Inferrer) remove(at time.Duration) bool {
 	over := func(f *flow) bool { return at-f.active >= in.cfg.GroupOver }
-	due := func(f *flow) bool { return !f.used && f.unused >= in.removeAfter }
+	due := func(f *flow) bool { return !f.used && f.unused >= in.stays(f) }
 	some, soon, late := false, false, false
 	for _, f := range in.published {
 		switch {
@@ -43,8 +43,8 @@ func (in *Inferrer) remove(at time.Duration) bool {
 			some, late = true, true
 		case due(f):
 			some = true
-			late = late || f.unused >= in.removeAfter+in.cfg.AddAfter
-		case !f.used && f.unused >= in.removeAfter-in.cfg.Settle:
+			late = late || f.unused >= in.stays(f)+in.cfg.AddAfter
+		case !f.used && f.unused >= in.stays(f)-in.cfg.Settle:
 			soon = true
 		}
 	}
@@ -55,8 +55,17 @@ func (in *Inferrer) remove(at time.Duration) bool {
 		if !over(f) && !due(f) {
 			return false
 		}
-		f.published, f.used, f.peak, f.rate = false, false, 0, 0
+		f.published, f.used, f.peak, f.rate, f.period = false, false, 0, 0, 0
 		return true
 	})
 	return true
+}
+
+// stays is how long an edge is kept that is not used while its group is active: the smoothing follows the bound and the
+// application's period.
+func (in *Inferrer) stays(f *flow) time.Duration {
+	if in.cfg.Global || in.removeAfter == 0 {
+		return in.removeAfter
+	}
+	return max(in.removeAfter, keepPeriods*f.period)
 }

@@ -1,19 +1,24 @@
 package vttif
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Differ turns the cumulative counts of a node's workers into reports of deltas. It belongs to one goroutine.
 type Differ struct {
-	node string
-	boot uint64
-	seq  uint64
-	last map[*Counter]*reading // at the report before
+	node   string
+	boot   uint64
+	seq    uint64
+	last   map[*Counter]*reading // at the report before
+	binned uint32                // ms up to which bins were reported
 }
 
 // reading is what one counter stood at.
 type reading struct {
-	pairs map[Pair]Tally
-	other Tally
+	pairs    map[Pair]Tally
+	reported Tally // of all deltas of pairs, so that what is neither reported nor present is known to be other
+	other    Tally
 }
 
 // NewDiffer makes the differ of a node; boot must differ from one start of the node to the next.
@@ -21,9 +26,9 @@ func NewDiffer(node string, boot uint64) *Differ {
 	return &Differ{node: node, boot: boot, last: map[*Counter]*reading{}}
 }
 
-// Report is what the counters counted since the call before. Counters may come and go with their workers; one that is left
-// out is forgotten, and what it counted since the call before with it.
-func (d *Differ) Report(counters ...*Counter) Report {
+// Report is what the counters counted since the call before; now is the clock of Counter.At. Counters may come and go with
+// their workers; one that is left out is forgotten, and what it counted since the call before with it.
+func (d *Differ) Report(now uint32, counters ...*Counter) Report {
 	d.seq++
 	r := Report{Node: d.node, Boot: d.boot, Seq: d.seq}
 	sum := map[Pair]Tally{}
@@ -33,15 +38,7 @@ func (d *Differ) Report(counters ...*Counter) Report {
 			last = &reading{pairs: map[Pair]Tally{}}
 			d.last[c] = last
 		}
-		c.Collect(func(p Pair, t Tally) {
-			if delta := t.Minus(last.pairs[p]); !delta.IsZero() {
-				last.pairs[p] = t
-				sum[p] = sum[p].Plus(delta)
-			}
-		})
-		other := c.Other()
-		r.Other = r.Other.Plus(other.Minus(last.other))
-		last.other = other
+		r.Other = r.Other.Plus(last.take(c, now, sum))
 	}
 	for c := range d.last {
 		if !slices.Contains(counters, c) {
@@ -52,5 +49,115 @@ func (d *Differ) Report(counters ...*Counter) Report {
 		r.Deltas = append(r.Deltas, Delta{Pair: p, Tally: t})
 	}
 	slices.SortFunc(r.Deltas, func(a, b Delta) int { return a.Pair.Compare(b.Pair) })
+	d.bins(&r, now, counters)
 	return r
+}
+
+// take adds what a counter counted since the reading before to sum, and returns what it counted besides.
+func (last *reading) take(c *Counter, now uint32, sum map[Pair]Tally) Tally {
+	gone := c.Gone() // before the pairs: what gives way in between is found at the next report
+	pairs := make(map[Pair]Tally, len(last.pairs))
+	var present Tally
+	c.age()
+	c.each(func(at int, p Pair, t Tally) {
+		present = present.Plus(t)
+		delta := t.Minus(last.pairs[p])
+		pairs[p] = t
+		if delta.IsZero() {
+			return
+		}
+		last.reported = last.reported.Plus(delta)
+		sum[p] = sum[p].Plus(delta)
+		c.assign(at, p, max(delta.payload(), delta.content()), now)
+	})
+	last.pairs = pairs
+	other := present.Plus(gone).above(last.reported)
+	delta := other.above(last.other)
+	last.other = last.other.Plus(delta)
+	return delta
+}
+
+const (
+	// binsLate in ms: a worker that started a batch before the report may still write that long after.
+	binsLate = 4
+	// maxBinBytes bounds what the bins of a report take: 320 kbit/s at 10 Hz when every pair sends all the time, and
+	// nothing when none does. The strongest pairs come first.
+	maxBinBytes = 4096
+	// binHeader in bytes is what a pair's addresses take beside its levels.
+	binHeader = 20
+)
+
+// bins adds the series of the strongest pairs to a report.
+func (d *Differ) bins(r *Report, now uint32, counters []*Counter) {
+	until := now - binsLate
+	from := d.binned
+	if until-from > ringMs-binsLate { // the first report, or a late one
+		from = until - (ringMs - binsLate)
+	}
+	d.binned = until
+	r.BinsFrom, r.BinsLen = from, int(until-from)
+	all := map[Pair]*trace{}
+	for _, c := range counters {
+		for i := range c.tracks {
+			if u := &c.tracks[i]; u.taken {
+				t := all[u.pair]
+				if t == nil {
+					t = &trace{}
+					all[u.pair] = t
+				}
+				t.weight += u.weight
+				t.offered = t.offered || d.last[c].pairs[u.pair].OfferedFrames > 0
+				t.add(&c.series[i], u.since, from, until)
+			}
+		}
+	}
+	for p, t := range all {
+		if t.some {
+			r.Bins = append(r.Bins, Bins{Pair: p, Delivered: !t.offered, Levels: t.pack(int(until - from))})
+		}
+	}
+	slices.SortFunc(r.Bins, func(a, b Bins) int {
+		switch { // what is offered here first: what is delivered here is offered somewhere
+		case b.Delivered && !a.Delivered:
+			return -1
+		case a.Delivered && !b.Delivered:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(all[b.Pair].weight, all[a.Pair].weight), a.Pair.Compare(b.Pair))
+	})
+	for i, used := 0, 0; i < len(r.Bins); i++ {
+		if used += binHeader + len(r.Bins[i].Levels); used > maxBinBytes {
+			r.Bins = r.Bins[:i]
+			break
+		}
+	}
+}
+
+// trace is the series of one pair, of all workers together.
+type trace struct {
+	bins    [ringMs]uint64
+	weight  uint64
+	some    bool
+	offered bool
+}
+
+// add adds the milliseconds from from to until, as far as the series is the pair's.
+func (t *trace) add(s *series, since, from, until uint32) {
+	for ms := range until - from {
+		if int32(from+ms-since) < 0 {
+			continue
+		}
+		if n := s.bytes(from + ms); n > 0 {
+			t.bins[ms] += n
+			t.some = true
+		}
+	}
+}
+
+func (t *trace) pack(n int) []byte {
+	levels := make([]byte, n)
+	for i := range levels {
+		levels[i] = level(t.bins[i])
+	}
+	return packLevels(levels)
 }

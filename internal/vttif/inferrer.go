@@ -32,6 +32,12 @@ type Inferrer struct {
 	version       uint64
 	since         time.Time
 	groups        []Group // of the topology last built; names are taken from here while the edges stay the same
+
+	goals   []*goal
+	looked  time.Duration // when the period of any group was last looked for
+	pulses  int           // how many flows have, each way
+	spectra [pulseRings]*spectrum
+	samples []float64 // scratch of look
 }
 
 // flow is what is known of two MACs: the traffic both ways, and how it was judged.
@@ -53,6 +59,10 @@ type flow struct {
 	active    time.Duration // when its group last was
 	peak      float64       // bytes/s; strongest slow, decaying: the reference while the group computes
 	rate      float64       // bytes/s, smoothed over active time
+
+	pulse  [2]*pulse     // each way; nil for none
+	talks  [2]talk       // by who asks
+	period time.Duration // of the group, when last known
 }
 
 // vertex is one MAC. All but mac and flows is scratch of the present Step.
@@ -113,6 +123,7 @@ func (in *Inferrer) Add(now time.Time, r Report) {
 		f.total[dir] = f.total[dir].Plus(d.Tally)
 		f.window.add(in.interval(at), intervals, dir, d.Tally)
 	}
+	in.bins(&r)
 }
 
 // Other is what was counted for pairs that found no room, at the nodes or here: the traffic Matrix does not show.
@@ -195,6 +206,11 @@ func (in *Inferrer) vertex(m ether.MAC) *vertex {
 
 func (in *Inferrer) forget(f *flow) {
 	delete(in.flows, f.pair)
+	for _, p := range f.pulse {
+		if p != nil {
+			in.pulses--
+		}
+	}
 	end := len(in.order) - 1
 	in.order[f.at] = in.order[end]
 	in.order[f.at].at = f.at

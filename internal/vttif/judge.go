@@ -24,7 +24,11 @@ func (in *Inferrer) Step(now time.Time) (Topology, bool) {
 		in.since = now
 	}
 	in.sweep(at)
-	return in.topology(), changed
+	top := in.topology()
+	if in.cfg.MaxPulses > 0 {
+		in.goalsOf(at, top.Groups)
+	}
+	return top, changed
 }
 
 const (
@@ -36,7 +40,8 @@ const (
 	// heldShare is what a peak counts for beside present traffic: an application of a hundredth (heldShare × DefaultHigh)
 	// of the old one's rate, on the same VMs, enters at once.
 	heldShare = 0.1
-	// rateOver is the time constant by which rates and weights are smoothed; they are shown and ranked, not judged.
+	// rateOver is the time constant by which rates and weights are smoothed, or two periods where those are longer; they are
+	// shown and ranked, not judged.
 	rateOver = 3 * time.Second
 	// sweepAfter is how long a pair that is no edge may be silent before it is forgotten: the matrix shows it that long.
 	sweepAfter = 30 * time.Second
@@ -161,7 +166,6 @@ func (in *Inferrer) activity(at, dt time.Duration) {
 			f.home().active = true
 		}
 	}
-	smooth := 1 - math.Exp(-float64(dt)/float64(rateOver))
 	for _, f := range in.published {
 		lan := f.a.lan || f.b.lan
 		active := f.home().active || in.cfg.Global && in.strongest > 0
@@ -175,7 +179,7 @@ func (in *Inferrer) activity(at, dt time.Duration) {
 			f.unused += dt
 		}
 		if active || f.used {
-			f.rate += (f.slow - f.rate) * smooth
+			f.rate += (f.slow - f.rate) * (1 - math.Exp(-float64(dt)/float64(max(rateOver, 2*f.period))))
 		}
 	}
 }

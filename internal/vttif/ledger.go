@@ -15,6 +15,7 @@ type ledger struct {
 type attendance struct {
 	now, before session
 	heard       time.Duration
+	ms          int64 // of the node's own clock, up to which bins came; it does not wrap
 }
 
 // session is the reports of one boot: the highest number and which of the 64 up to it were counted.
@@ -41,9 +42,31 @@ func (l *ledger) fresh(at time.Duration, r *Report) (covers time.Duration, ok bo
 	case r.Boot == a.before.boot:
 		return 0, a.before.fresh(r.Seq)
 	default:
-		a.before, a.now = a.now, session{boot: r.Boot}
+		a.before, a.now, a.ms = a.now, session{boot: r.Boot}, 0
 	}
 	return covers, a.now.fresh(r.Seq)
+}
+
+// msOf extends the clock of a report's bins, which wraps every 49 days, and notes how far it came.
+func (l *ledger) msOf(r *Report) (from int64) {
+	a := l.nodes[r.Node]
+	if a.ms == 0 {
+		a.ms = msStart + int64(r.BinsFrom)
+	}
+	from = a.ms + int64(int32(r.BinsFrom-uint32(a.ms-msStart)))
+	a.ms = max(a.ms, from+int64(r.BinsLen))
+	return max(from, 0)
+}
+
+// msStart keeps the extended clock above 0 whatever a late report says.
+const msStart = 1 << 40
+
+// until is how far the clock of a pulse's node came.
+func (l *ledger) until(p *pulse) int64 {
+	if a := l.nodes[p.node]; a != nil && a.now.boot == p.boot {
+		return max(a.ms, p.until)
+	}
+	return p.until
 }
 
 func (l *ledger) dropLongestSilent() {

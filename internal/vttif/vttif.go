@@ -65,6 +65,25 @@ func since(now, before uint64) uint64 {
 	return now - before
 }
 
+// above is what t has more than u, field by field.
+func (t Tally) above(u Tally) Tally {
+	return Tally{
+		OfferedBytes:    t.OfferedBytes - min(t.OfferedBytes, u.OfferedBytes),
+		OfferedFrames:   t.OfferedFrames - min(t.OfferedFrames, u.OfferedFrames),
+		OfferedBare:     t.OfferedBare - min(t.OfferedBare, u.OfferedBare),
+		DeliveredBytes:  t.DeliveredBytes - min(t.DeliveredBytes, u.DeliveredBytes),
+		DeliveredFrames: t.DeliveredFrames - min(t.DeliveredFrames, u.DeliveredFrames),
+	}
+}
+
+// content is the delivered bytes, unless they look like bare acknowledgements.
+func (t Tally) content() uint64 {
+	if t.DeliveredBytes <= t.DeliveredFrames*bareMost {
+		return 0
+	}
+	return t.DeliveredBytes
+}
+
 // bareBytes is what a bare acknowledgement takes of the offered bytes: 14 Ethernet + 20 IPv4 + 20 TCP + 12 timestamps, the
 // common case of Linux guests. IPv6 and selective acknowledgements add at most 52 bytes a frame, far below any threshold.
 const bareBytes = 66
@@ -89,7 +108,12 @@ type Report struct {
 	Boot   uint64  // of the node's process; any value that differs from one start to the next
 	Seq    uint64  // 1, 2, 3 … within one boot
 	Deltas []Delta // sorted by pair, none of them zero
-	Other  Tally   // counted for pairs that found no room in the counters
+	Other  Tally   // counted for pairs that gave way in the counters before they were reported
+
+	// What the strongest pairs sent in each millisecond from BinsFrom on, BinsLen of them, by the node's own clock.
+	BinsFrom uint32
+	BinsLen  int
+	Bins     []Bins
 }
 
 // Edge is two VMs that exchange traffic.
@@ -111,6 +135,17 @@ type Group struct {
 	Confidence float64     // 0..1: how clearly the weakest edge stands above the strongest traffic that is none; 1 = nothing else
 	Rate       float64     // bytes/s of all edges
 	Active     bool        // traffic flows now; false in a compute phase or a silence
+	Goal       Goal        // how fast the application is
+}
+
+// Goal answers "is the application faster now?" from the traffic alone.
+type Goal struct {
+	Period     time.Duration // of one iteration: the time after which the pattern of all pairs repeats; 0 when there is none
+	Confidence float64       // of Period, 0..1; below SureEnough it is a guess
+	Trend      float64       // relative change of the period over the last minute; negative is faster
+	Delivered  float64       // bytes/s that arrived, over whole periods when the period is known
+	Requests   float64       // a second, where one side asks and the other answers; 0 when nobody does
+	RoundTrip  time.Duration // from the last byte of a request until the first of its answer, at the asking VM's host
 }
 
 // Topology is what the inference holds to be the application topology. Values are never changed once handed out.

@@ -1450,11 +1450,15 @@ func (x *Answer) GetError() string {
 }
 
 type TrafficReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Boot          uint64                 `protobuf:"varint,1,opt,name=boot,proto3" json:"boot,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	Deltas        []*TrafficDelta        `protobuf:"bytes,3,rep,name=deltas,proto3" json:"deltas,omitempty"`
-	Other         *TrafficDelta          `protobuf:"bytes,4,opt,name=other,proto3" json:"other,omitempty"` // pairs that found no room in the node's table, together
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Boot   uint64                 `protobuf:"varint,1,opt,name=boot,proto3" json:"boot,omitempty"`
+	Seq    uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Deltas []*TrafficDelta        `protobuf:"bytes,3,rep,name=deltas,proto3" json:"deltas,omitempty"`
+	Other  *TrafficDelta          `protobuf:"bytes,4,opt,name=other,proto3" json:"other,omitempty"` // pairs that gave way in the node's table before they were reported, together
+	// What the strongest pairs sent in each millisecond, by the node's own clock, which wraps at 2^32.
+	BinsFrom      uint32         `protobuf:"varint,5,opt,name=bins_from,json=binsFrom,proto3" json:"bins_from,omitempty"`
+	BinsLen       uint32         `protobuf:"varint,6,opt,name=bins_len,json=binsLen,proto3" json:"bins_len,omitempty"` // at most 256
+	Bins          []*TrafficBins `protobuf:"bytes,7,rep,name=bins,proto3" json:"bins,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1517,6 +1521,96 @@ func (x *TrafficReport) GetOther() *TrafficDelta {
 	return nil
 }
 
+func (x *TrafficReport) GetBinsFrom() uint32 {
+	if x != nil {
+		return x.BinsFrom
+	}
+	return 0
+}
+
+func (x *TrafficReport) GetBinsLen() uint32 {
+	if x != nil {
+		return x.BinsLen
+	}
+	return 0
+}
+
+func (x *TrafficReport) GetBins() []*TrafficBins {
+	if x != nil {
+		return x.Bins
+	}
+	return nil
+}
+
+type TrafficBins struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Src       []byte                 `protobuf:"bytes,1,opt,name=src,proto3" json:"src,omitempty"`
+	Dst       []byte                 `protobuf:"bytes,2,opt,name=dst,proto3" json:"dst,omitempty"`
+	Delivered bool                   `protobuf:"varint,3,opt,name=delivered,proto3" json:"delivered,omitempty"` // counted where it left the overlay
+	// A byte a millisecond on a scale of eighths of an octave, 1 is 64 bytes or less; 0 is followed by a number of zeros.
+	Levels        []byte `protobuf:"bytes,4,opt,name=levels,proto3" json:"levels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrafficBins) Reset() {
+	*x = TrafficBins{}
+	mi := &file_control_v1_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrafficBins) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrafficBins) ProtoMessage() {}
+
+func (x *TrafficBins) ProtoReflect() protoreflect.Message {
+	mi := &file_control_v1_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrafficBins.ProtoReflect.Descriptor instead.
+func (*TrafficBins) Descriptor() ([]byte, []int) {
+	return file_control_v1_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TrafficBins) GetSrc() []byte {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *TrafficBins) GetDst() []byte {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *TrafficBins) GetDelivered() bool {
+	if x != nil {
+		return x.Delivered
+	}
+	return false
+}
+
+func (x *TrafficBins) GetLevels() []byte {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
 type TrafficDelta struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Src             []byte                 `protobuf:"bytes,1,opt,name=src,proto3" json:"src,omitempty"`
@@ -1532,7 +1626,7 @@ type TrafficDelta struct {
 
 func (x *TrafficDelta) Reset() {
 	*x = TrafficDelta{}
-	mi := &file_control_v1_control_proto_msgTypes[18]
+	mi := &file_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1638,7 @@ func (x *TrafficDelta) String() string {
 func (*TrafficDelta) ProtoMessage() {}
 
 func (x *TrafficDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[18]
+	mi := &file_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1651,7 @@ func (x *TrafficDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficDelta.ProtoReflect.Descriptor instead.
 func (*TrafficDelta) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TrafficDelta) GetSrc() []byte {
@@ -1622,7 +1716,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_control_v1_control_proto_msgTypes[19]
+	mi := &file_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1728,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[19]
+	mi := &file_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1741,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Event) GetTimeUs() int64 {
@@ -1803,12 +1897,20 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\fR\x04body\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\tR\x04code\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"\xa1\x01\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\x8b\x02\n" +
 	"\rTrafficReport\x12\x12\n" +
 	"\x04boot\x18\x01 \x01(\x04R\x04boot\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x125\n" +
 	"\x06deltas\x18\x03 \x03(\v2\x1d.vnet.control.v1.TrafficDeltaR\x06deltas\x123\n" +
-	"\x05other\x18\x04 \x01(\v2\x1d.vnet.control.v1.TrafficDeltaR\x05other\"\xf5\x01\n" +
+	"\x05other\x18\x04 \x01(\v2\x1d.vnet.control.v1.TrafficDeltaR\x05other\x12\x1b\n" +
+	"\tbins_from\x18\x05 \x01(\rR\bbinsFrom\x12\x19\n" +
+	"\bbins_len\x18\x06 \x01(\rR\abinsLen\x120\n" +
+	"\x04bins\x18\a \x03(\v2\x1c.vnet.control.v1.TrafficBinsR\x04bins\"g\n" +
+	"\vTrafficBins\x12\x10\n" +
+	"\x03src\x18\x01 \x01(\fR\x03src\x12\x10\n" +
+	"\x03dst\x18\x02 \x01(\fR\x03dst\x12\x1c\n" +
+	"\tdelivered\x18\x03 \x01(\bR\tdelivered\x12\x16\n" +
+	"\x06levels\x18\x04 \x01(\fR\x06levels\"\xf5\x01\n" +
 	"\fTrafficDelta\x12\x10\n" +
 	"\x03src\x18\x01 \x01(\fR\x03src\x12\x10\n" +
 	"\x03dst\x18\x02 \x01(\fR\x03dst\x12#\n" +
@@ -1838,7 +1940,7 @@ func file_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_control_v1_control_proto_rawDescData
 }
 
-var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_control_v1_control_proto_goTypes = []any{
 	(*Envelope)(nil),      // 0: vnet.control.v1.Envelope
 	(*Ready)(nil),         // 1: vnet.control.v1.Ready
@@ -1858,9 +1960,10 @@ var file_control_v1_control_proto_goTypes = []any{
 	(*Call)(nil),          // 15: vnet.control.v1.Call
 	(*Answer)(nil),        // 16: vnet.control.v1.Answer
 	(*TrafficReport)(nil), // 17: vnet.control.v1.TrafficReport
-	(*TrafficDelta)(nil),  // 18: vnet.control.v1.TrafficDelta
-	(*Event)(nil),         // 19: vnet.control.v1.Event
-	nil,                   // 20: vnet.control.v1.Event.FieldsEntry
+	(*TrafficBins)(nil),   // 18: vnet.control.v1.TrafficBins
+	(*TrafficDelta)(nil),  // 19: vnet.control.v1.TrafficDelta
+	(*Event)(nil),         // 20: vnet.control.v1.Event
+	nil,                   // 21: vnet.control.v1.Event.FieldsEntry
 }
 var file_control_v1_control_proto_depIdxs = []int32{
 	2,  // 0: vnet.control.v1.Envelope.hello:type_name -> vnet.control.v1.Hello
@@ -1873,7 +1976,7 @@ var file_control_v1_control_proto_depIdxs = []int32{
 	16, // 7: vnet.control.v1.Envelope.answer:type_name -> vnet.control.v1.Answer
 	17, // 8: vnet.control.v1.Envelope.traffic:type_name -> vnet.control.v1.TrafficReport
 	1,  // 9: vnet.control.v1.Envelope.ready:type_name -> vnet.control.v1.Ready
-	19, // 10: vnet.control.v1.Envelope.event:type_name -> vnet.control.v1.Event
+	20, // 10: vnet.control.v1.Envelope.event:type_name -> vnet.control.v1.Event
 	3,  // 11: vnet.control.v1.Hello.ports:type_name -> vnet.control.v1.Port
 	4,  // 12: vnet.control.v1.Hello.links:type_name -> vnet.control.v1.Link
 	5,  // 13: vnet.control.v1.Hello.rules:type_name -> vnet.control.v1.Rule
@@ -1882,14 +1985,15 @@ var file_control_v1_control_proto_depIdxs = []int32{
 	12, // 16: vnet.control.v1.StageRequest.open_links:type_name -> vnet.control.v1.LinkSpec
 	5,  // 17: vnet.control.v1.StageRequest.add_rules:type_name -> vnet.control.v1.Rule
 	14, // 18: vnet.control.v1.StageReply.failed:type_name -> vnet.control.v1.LinkFailure
-	18, // 19: vnet.control.v1.TrafficReport.deltas:type_name -> vnet.control.v1.TrafficDelta
-	18, // 20: vnet.control.v1.TrafficReport.other:type_name -> vnet.control.v1.TrafficDelta
-	20, // 21: vnet.control.v1.Event.fields:type_name -> vnet.control.v1.Event.FieldsEntry
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	19, // 19: vnet.control.v1.TrafficReport.deltas:type_name -> vnet.control.v1.TrafficDelta
+	19, // 20: vnet.control.v1.TrafficReport.other:type_name -> vnet.control.v1.TrafficDelta
+	18, // 21: vnet.control.v1.TrafficReport.bins:type_name -> vnet.control.v1.TrafficBins
+	21, // 22: vnet.control.v1.Event.fields:type_name -> vnet.control.v1.Event.FieldsEntry
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_control_v1_control_proto_init() }
@@ -1916,7 +2020,7 @@ func file_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_v1_control_proto_rawDesc), len(file_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
