@@ -55,6 +55,8 @@ func (p *Proxy) ApplyChange(ctx context.Context, req *vnetv1.ApplyChangeRequest)
 			return nil, err
 		}
 		return out, nil
+	case <-p.ended:
+		return nil, errStopped
 	case <-ctx.Done():
 		return nil, fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet status`", what, ctx.Err())
 	}

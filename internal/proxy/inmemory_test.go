@@ -36,7 +36,7 @@ type tally struct{ accepted, circles, twice, refused, failed, probes, arrived, c
 func TestRandomOverlays(t *testing.T) {
 	p := issuePapers(t, 6)
 	var sum tally
-	seeds := make(chan uint64)
+	seeds := make(chan uint64, *worldCount) // holds all: a world that fails ends its worker
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
@@ -64,7 +64,9 @@ type story struct {
 	sum   *tally
 	calm  bool // no crash and no cut: the account must balance to the frame
 	lossy bool
-	log   []string
+
+	mu  sync.Mutex // guards log: clients note at once
+	log []string
 }
 
 func (s *story) live(t *testing.T, p *papers, seed uint64) {
@@ -95,7 +97,11 @@ func (s *story) live(t *testing.T, p *papers, seed uint64) {
 	s.judge(t)
 }
 
-func (s *story) note(format string, args ...any) { s.log = append(s.log, fmt.Sprintf(format, args...)) }
+func (s *story) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = append(s.log, fmt.Sprintf(format, args...))
+}
 
 // happen lets one thing happen, and sends probes meanwhile.
 func (s *story) happen() {

@@ -26,6 +26,8 @@ func (p *Proxy) change(ctx context.Context, what string, edit func(*hub, *overla
 	select {
 	case err := <-outcome:
 		return err
+	case <-p.ended:
+		return errStopped
 	case <-ctx.Done():
 		return fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet status`", what, ctx.Err())
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -37,6 +38,7 @@ type Proxy struct {
 	node  *node.Node
 	mail  *mailbox
 	ready chan struct{}
+	ended chan struct{} // closed when the hub looks at no mail any more
 }
 
 // New prepares a Proxy; Run starts it.
@@ -47,7 +49,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Proxy{cfg: cfg, mail: newMailbox(), ready: make(chan struct{})}
+	p := &Proxy{cfg: cfg, mail: newMailbox(), ready: make(chan struct{}), ended: make(chan struct{})}
 	cfg.Node.Hub = p
 	var err error
 	p.node, err = node.New(cfg.Node)
@@ -62,6 +64,7 @@ func (p *Proxy) Ready() <-chan struct{} { return p.ready }
 
 // Run serves until ctx ends.
 func (p *Proxy) Run(ctx context.Context) error {
+	defer close(p.ended)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.node.Run(ctx) })
 	group.Go(func() error {
@@ -125,6 +128,9 @@ func (p *Proxy) event(kind, text string, fields map[string]string) {
 	p.cfg.Log.Info(text, "kind", kind)
 }
 
+// errStopped is what callers hear whom the hub did not get to answer.
+var errStopped = errors.New("cannot answer: the Proxy is stopping; ask again when it is back")
+
 // ask runs fn in the hub and waits for it.
 func (p *Proxy) ask(ctx context.Context, fn func(*hub)) error {
 	done := make(chan struct{})
@@ -132,6 +138,8 @@ func (p *Proxy) ask(ctx context.Context, fn func(*hub)) error {
 	select {
 	case <-done:
 		return nil
+	case <-p.ended:
+		return errStopped
 	case <-ctx.Done():
 		return fmt.Errorf("cannot answer: %w", ctx.Err())
 	}
