@@ -8,27 +8,56 @@ import (
 // add publishes the candidates, all at once: when they have stood still for Settle, so that an application that starts
 // appears as one topology and not edge by edge, and otherwise before AddAfter is over.
 func (in *Inferrer) add(at time.Duration) bool {
-	if len(in.candidates) == 0 {
-		return false
-	}
-	oldest := at
+	oldest, ripe := at, 0
 	for _, f := range in.candidates {
-		oldest = min(oldest, f.entered)
+		if f.ripe(at, in.cfg.Global) {
+			oldest = min(oldest, f.entered)
+			ripe++
+		}
+	}
+	if ripe == 0 {
+		return false
 	}
 	// What entered in this Step may have started two intervals ago: one until its node's report, one until the Step.
 	latest := in.cfg.AddAfter - 2*in.slot
 	if at-in.candidatesNew < in.cfg.Settle && at-oldest < latest {
 		return false
 	}
+	wait := in.candidates[:0]
 	for _, f := range in.candidates {
+		if !f.ripe(at, in.cfg.Global) {
+			wait = append(wait, f)
+			continue
+		}
 		f.candidate, f.published, f.used = false, true, true
 		f.unused, f.active = 0, at
 		f.rate, f.peak = max(f.fast, f.slow), f.slow // the window is not full yet of what has just started
+		in.published = append(in.published, f)
 	}
-	in.published = append(in.published, in.candidates...)
-	in.candidates = in.candidates[:0]
+	in.candidates = wait
 	slices.SortFunc(in.published, func(f, g *flow) int { return f.pair.Compare(g.pair) })
 	return true
+}
+
+const (
+	// patience is how long traffic must last that is weak beside what its VMs exchange or lately exchanged: longer than the
+	// burst of a monitor's poll stays in the window, shorter than the phase of an application that does so little.
+	patience = 2500 * time.Millisecond
+	// brisk in bytes/s is what needs no patience if it is strong enough to enter at all: more than a poll moves.
+	brisk = 64 << 10
+	// equal is the share of the strongest beside it from which traffic needs none either, however little that is.
+	equal = 0.5
+)
+
+// ripe tells whether a candidate may be published: at once when it is like what its VMs do anyway, or when they do nothing
+// else; after some patience when it could be chatter in a pause.
+func (f *flow) ripe(at time.Duration, global bool) bool {
+	if global || at-f.entered >= patience {
+		return true
+	}
+	beside := max(f.a.peak, f.b.peak)
+	rate := max(f.slow, f.fast)
+	return rate >= equal*beside || rate >= brisk && rate >= DefaultHigh*beside
 }
 
 // remove unpublishes edges that have not been used for RemoveAfter, and groups that are over. It waits a little for edges

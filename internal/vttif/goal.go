@@ -151,9 +151,7 @@ func (in *Inferrer) look(o *goal) {
 		s.reset()
 		n := 0
 		for _, b := range beats {
-			if got := b.p.last(level, in.ledger.until(b.p), in.samples[:pulseCells()[level]]); n == 0 || got < n {
-				n = got
-			}
+			n = max(n, b.p.known(level, in.ledger.until(b.p)))
 		}
 		if n < leastSamples {
 			continue
@@ -170,9 +168,15 @@ func (in *Inferrer) look(o *goal) {
 	}
 	o.value.Period, o.value.Confidence = 0, 0
 	for level := range pulseRings {
-		if best > 0 && sure[level] >= asGood*best { // the finest that sees as much
+		if best == 0 || sure[level] < asGood*best {
+			continue
+		}
+		fine := o.value.Period == 0 // the finest that sees as much
+		// Or a coarser one that sees the same, as exactly, in more iterations.
+		cell := time.Duration(pulseWidths()[level]) * time.Millisecond
+		longer := !fine && period[level] >= exactCells*cell && (period[level]-o.value.Period).Abs() < o.value.Period/8
+		if fine || longer {
 			o.value.Period, o.value.Confidence = period[level], sure[level]
-			break
 		}
 	}
 	o.follow(in)
@@ -180,6 +184,9 @@ func (in *Inferrer) look(o *goal) {
 
 // leastSamples is the fewest cells a period is looked for in.
 const leastSamples = 48
+
+// exactCells is how many cells a period must have to be exact to a hundredth.
+const exactCells = 20
 
 // leastCells is the shortest period at each resolution: 10 ms, 40 ms, 160 ms.
 func leastCells() [pulseRings]int { return [...]int{10, 5, 5} }

@@ -73,7 +73,8 @@ type vertex struct {
 	lan    bool
 	fast   float64 // strongest flow at it, bytes/s
 	slow   float64
-	held   float64 // strongest peak at it
+	held   float64 // strongest peak at it, at heldShare
+	peak   float64 // the same, whole
 	parent *vertex // union-find over edges
 	active bool    // of a root: an edge of the component carries traffic
 	group  int     // number of the published group, from 1; 0 = none

@@ -79,6 +79,7 @@ func (in *Inferrer) measure(at, dt time.Duration) {
 			v.fast = max(v.fast, f.fast)
 			v.slow = max(v.slow, f.slow)
 			v.held = max(v.held, f.peak*heldShare)
+			v.peak = max(v.peak, f.peak)
 		}
 	}
 }

@@ -64,16 +64,19 @@ func (r *pulseRing) advance(at int64) {
 	}
 }
 
+// known is how many cells of a resolution there are up to a moment, the first and the last, which are not whole, left out.
+func (p *pulse) known(level int, until int64) int {
+	width := pulseWidths()[level]
+	return int(min(until/width-p.since/width-1, int64(pulseCells()[level])))
+}
+
 // last copies the newest cells before the given moment into out, oldest first, lightly smoothed (¼ ½ ¼) so that a burst on
-// the border of two cells stays one; and returns how many are known.
-func (p *pulse) last(level int, until int64, out []float64) int {
+// the border of two cells stays one. What is not known is taken for silence: a pair without a series hardly sent.
+func (p *pulse) last(level int, until int64, out []float64) {
 	r, width := &p.rings[level], pulseWidths()[level]
 	end := until / width // this cell is not over
 	r.advance(end)
-	n := int64(min(len(out), int(end-p.since/width)-1))
-	if n <= 0 {
-		return 0
-	}
+	n := int64(len(out))
 	size := int64(len(r.cells))
 	at := func(i int64) float64 {
 		if i <= r.head-size || i > r.head {
@@ -85,7 +88,6 @@ func (p *pulse) last(level int, until int64, out []float64) int {
 		cell := end - n + i
 		out[i] = at(cell-1)/4 + at(cell)/2 + at(cell+1)/4
 	}
-	return int(n)
 }
 
 // bins takes in the milliseconds of a report.
