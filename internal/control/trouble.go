@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// disputed is how long a claim that was not believed counts as trouble: nodes repeat a claim about once a second while
+// disputed is how long a claim that was not believed counts as trouble: nodes repeat a claim twice a second while
 // its guest sends, and a guest that says little speaks at least this often (ARP, neighbour discovery).
 const disputed = time.Minute
 

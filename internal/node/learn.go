@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// ageing is how long a silent MAC stays known at its port (DESIGN part 4, as in IEEE 802.1Q §8.8.3).
+	// ageing is how long a silent MAC stays known at its port (as in IEEE 802.1Q §8.8.3).
 	ageing = 300 * time.Second
 	// maxResidents bounds the MACs a node learns at its ports: a whole campus
 	// behind a LAN port fits, a flood of made-up sources does not grow further.
@@ -22,8 +22,8 @@ const (
 	// claimAgain is how long after a claim to a MAC that lives elsewhere workers
 	// report its sender anew: the Proxy refuses a claim while the old place has
 	// sent within the last second, so a guest that came quietly has its place
-	// within two.
-	claimAgain = time.Second
+	// within 1.6 s.
+	claimAgain = 500 * time.Millisecond
 )
 
 // sighting is a sender that a worker saw at a port, with its neighbour talk if
