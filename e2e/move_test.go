@@ -33,7 +33,8 @@ const (
 	// announcedCost is what a move may cost beyond the time the guest was asleep: its announcement's way to the Proxy and
 	// the word's way to the hosts (three times 2.5 ms here), with room for a busy machine.
 	announcedCost = 250 * time.Millisecond
-	// quietCost is the same without an announcement: the old place must be quiet for 1 s, and claims are repeated each half second.
+	// quietCost is the same without an announcement: the old place must be quiet for 1 s, claims are repeated each half
+	// second, and a guest that waits for an answer to its ARP request sends no more than that, once a second.
 	quietCost = 2500 * time.Millisecond
 )
 

@@ -22,7 +22,7 @@ const (
 	// claimAgain is how long after a claim to a MAC that lives elsewhere workers
 	// report its sender anew: the Proxy refuses a claim while the old place has
 	// sent within the last second, so a guest that came quietly has its place
-	// within 1.6 s.
+	// with its first frame after some 1.1 to 1.6 s.
 	claimAgain = 500 * time.Millisecond
 )
 
