@@ -18,6 +18,7 @@ type View struct {
 	Overlay  *overlay.Overlay      // as it is now
 	Bound    time.Duration         // effective bound on configuration time
 	Failed   map[Ends]time.Time    // links that could not be made or kept, and until when they are barred
+	Will     overlay.Will          // of the user; mode and overall limit are in Config
 	Away     map[overlay.Name]bool // nodes that cannot be told anything now: their part stays as it is, the rest goes on
 }
 

@@ -105,6 +105,10 @@ func (n *Node) serve(c control.Call, reply func(control.Answer)) {
 		reply(a)
 		return
 	}
+	if c.Method == MethodProbe {
+		reply(n.serveProbe(c))
+		return
+	}
 	n.keepers.Add(1)
 	go func() {
 		defer n.keepers.Done()

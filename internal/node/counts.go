@@ -16,6 +16,7 @@ const (
 	DropBlocked                // the port is blocked: a loop runs through the LAN
 	DropOwnProbe               // a loop probe: consumed, never forwarded
 	DropNoPorts                // flooded where nobody else listens
+	DropTrace                  // a trace probe at the end of its way: no port gets it
 	numDrops
 )
 
@@ -37,6 +38,8 @@ func (d Drop) String() string {
 		return "loop probe"
 	case DropNoPorts:
 		return "nobody to flood to"
+	case DropTrace:
+		return "trace probe"
 	}
 	return "unknown"
 }

@@ -51,6 +51,8 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 			s.answer(q)
 		case p := <-n.probed:
 			s.lans.heard(p)
+		case t := <-n.traces:
+			s.report(t)
 		case now := <-ticker.C:
 			s.tick(now)
 		}

@@ -44,6 +44,7 @@ type Node struct {
 	seen   chan sighting     // from workers to the loop, dropping when full
 	asked  chan question     // likewise
 	probed chan heardProbe   // likewise
+	traces chan traced       // likewise
 
 	calls  calls // answers we wait for
 	events *Events
@@ -80,7 +81,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, name: overlay.Name(cfg.Identity.Name), ready: make(chan struct{}),
-		work: make(chan func(*state)), seen: make(chan sighting, sightings), asked: make(chan question, 64), probed: make(chan heardProbe, 16), events: NewEvents(),
+		work: make(chan func(*state)), seen: make(chan sighting, sightings), asked: make(chan question, 64), probed: make(chan heardProbe, 16), traces: make(chan traced, tracesAhead), events: NewEvents(),
 	}
 	lane, lan := loopLane+1, sharedEchoes()
 	for i, p := range cfg.Ports {

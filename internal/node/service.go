@@ -91,6 +91,24 @@ func (s Service) ApplyChange(ctx context.Context, req *vnetv1.ApplyChangeRequest
 	return relay[vnetv1.ApplyChangeResponse](ctx, s.Node, s.proxyName(), "ApplyChange", req)
 }
 
+// GetOverlay asks the Proxy for the whole overlay.
+func (s Service) GetOverlay(ctx context.Context, req *vnetv1.GetOverlayRequest) (*vnetv1.GetOverlayResponse, error) {
+	req.Node = ""
+	return relay[vnetv1.GetOverlayResponse](ctx, s.Node, s.proxyName(), "GetOverlay", req)
+}
+
+// ApplyOverlay asks the Proxy to make the overlay what a file says.
+func (s Service) ApplyOverlay(ctx context.Context, req *vnetv1.ApplyOverlayRequest) (*vnetv1.ApplyOverlayResponse, error) {
+	req.Node = ""
+	return relay[vnetv1.ApplyOverlayResponse](ctx, s.Node, s.proxyName(), "ApplyOverlay", req)
+}
+
+// Trace asks the Proxy for the way of a frame.
+func (s Service) Trace(ctx context.Context, req *vnetv1.TraceRequest) (*vnetv1.TraceResponse, error) {
+	req.Node = ""
+	return relay[vnetv1.TraceResponse](ctx, s.Node, s.proxyName(), "Trace", req)
+}
+
 // ListNodes asks the Proxy; without it, the host tells whom it knows.
 func (s Service) ListNodes(ctx context.Context, req *vnetv1.ListNodesRequest) (*vnetv1.ListNodesResponse, error) {
 	req.Node = ""

@@ -152,6 +152,7 @@ func (s *state) welcomed(m control.Welcome) {
 	s.flood.Off = !m.Flood
 	s.refloods()
 	s.lans.keyed(m.ProbeKey)
+	s.dirty = true
 	s.stages.step(control.ProxyBack{})
 	for mac, r := range s.local { // a Proxy that restarted knows none of them
 		s.announce[mac] = r.sighting(mac)

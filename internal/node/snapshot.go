@@ -17,9 +17,10 @@ type snapshot struct {
 	// they believed to have announced.
 	learn uint64
 	// answer: the star is down, so neighbour requests are answered here.
-	answer bool
-	star   *slot                   // the way to the Proxy; nil at the Proxy
-	moved  map[ether.MAC]time.Time // lived here until a moment ago; never changed
+	answer   bool
+	probeKey []byte                  // of the overlay; signs probes
+	star     *slot                   // the way to the Proxy; nil at the Proxy
+	moved    map[ether.MAC]time.Time // lived here until a moment ago; never changed
 }
 
 func reasonText(r int) string { return forward.Reason(r).String() }

@@ -86,7 +86,7 @@ func newState(n *Node) *state {
 func (s *state) publish() {
 	s.n.snapshot.Store(&snapshot{
 		table: s.table, ports: s.n.ports, slots: slices.Clone(s.slots),
-		learn: s.learnEpoch, answer: !s.n.isProxy() && !s.starUp, star: s.star, moved: s.moved,
+		learn: s.learnEpoch, answer: !s.n.isProxy() && !s.starUp, star: s.star, moved: s.moved, probeKey: s.lans.key,
 	})
 	s.dirty = false
 }

@@ -39,7 +39,7 @@ type pastChange struct {
 // adapt asks the policy what to do about the topology, and does it or shows it.
 func (h *hub) adapt(now time.Time) {
 	proposal, ok := h.policy.Step(now, adapt.View{
-		Topology: h.topology, Overlay: h.record, Bound: h.bound.Value().Value, Failed: h.barred(), Away: h.away(),
+		Topology: h.topology, Overlay: h.record, Bound: h.bound.Value().Value, Failed: h.barred(), Away: h.away(), Will: h.will,
 	})
 	if !ok {
 		h.proposal = nil

@@ -24,6 +24,12 @@ func (p *Proxy) Forward(ctx context.Context, to, method string, body []byte) ([]
 		return own(ctx, body, p.DeleteLink)
 	case "ApplyChange":
 		return own(ctx, body, p.ApplyChange)
+	case "GetOverlay":
+		return own(ctx, body, p.GetOverlay)
+	case "ApplyOverlay":
+		return own(ctx, body, p.ApplyOverlay)
+	case "Trace":
+		return own(ctx, body, p.Trace)
 	}
 	known := false
 	if err := p.ask(ctx, func(h *hub) { _, known = h.record.Nodes[overlay.Name(to)] }); err != nil {

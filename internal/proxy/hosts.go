@@ -184,9 +184,12 @@ func retire(o *overlay.Overlay, mac ether.MAC) {
 
 func names(m overlay.Match, mac ether.MAC) bool { return m.Kind == overlay.Exact && m.MAC == mac }
 
-// vmName is what people call a VM: the port it is alone behind. Behind a LAN
+// vmName is what people call a VM: what the user named it, or the port it is alone behind. Behind a LAN
 // port live strangers, who are called by their MAC.
 func (h *hub) vmName(p control.Place) string {
+	if name := h.userName(p.MAC); name != "" {
+		return name
+	}
 	if n, ok := h.record.Nodes[p.Node]; ok {
 		for _, port := range n.Ports {
 			if port.Name == p.Port && !port.LAN {

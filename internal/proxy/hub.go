@@ -9,6 +9,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/adapt"
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/lang"
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/node"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
@@ -39,6 +40,12 @@ type hub struct {
 	nextID uint64 // of rules, never used twice
 	ids    uint64 // the disk says that those below are used
 	key    []byte // of loop probes
+
+	will  overlay.Will // what the user asks of adaptation, but for mode and overall limit: those are in settings
+	named []lang.VM    // the VMs that the user gave a name
+
+	traces    map[uint64]chan node.Event // probes under way, and who waits for their reports
+	lastTrace uint64
 
 	infer    *vttif.Inferrer
 	topology vttif.Topology
@@ -73,7 +80,7 @@ type host struct {
 func newHub(p *Proxy) (*hub, error) {
 	h := &hub{
 		p: p, node: p.node, hosts: map[overlay.Name]*host{}, places: control.NewLocator(),
-		failures: map[adapt.Ends]failure{}, key: make([]byte, 32),
+		failures: map[adapt.Ends]failure{}, traces: map[uint64]chan node.Event{}, key: make([]byte, 32),
 		settings: adapt.Config{Mode: p.cfg.Mode, MaxLinks: p.cfg.MaxLinks},
 	}
 	config := p.cfg.VTTIF
@@ -158,6 +165,10 @@ func (h *hub) heard(now time.Time, peer overlay.Name, message any) {
 		h.call(peer, m)
 	case node.Event:
 		m.Node = string(peer)
+		if m.Kind == node.KindTrace {
+			h.tracedAt(m)
+			return
+		}
 		h.node.Events().Add(m)
 	}
 }

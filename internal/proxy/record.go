@@ -118,6 +118,9 @@ func (h *hub) restore(now time.Time) error {
 			return err
 		}
 	}
+	if err := h.restoreWill(); err != nil {
+		return err
+	}
 	var places []control.Place
 	if _, err := h.get(keyPlaces, &places); err != nil {
 		return err

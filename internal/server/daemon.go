@@ -38,6 +38,11 @@ type Daemon interface {
 	// Many links and rules as one change.
 	ApplyChange(context.Context, *api.ApplyChangeRequest) (*api.ApplyChangeResponse, error)
 
+	// The overlay as a whole, and the way of a frame through it.
+	GetOverlay(context.Context, *api.GetOverlayRequest) (*api.GetOverlayResponse, error)
+	ApplyOverlay(context.Context, *api.ApplyOverlayRequest) (*api.ApplyOverlayResponse, error)
+	Trace(context.Context, *api.TraceRequest) (*api.TraceResponse, error)
+
 	// The configuration-time bound, and enrolment.
 	GetBound(context.Context, *api.GetBoundRequest) (*api.GetBoundResponse, error)
 	SetBound(context.Context, *api.SetBoundRequest) (*api.SetBoundResponse, error)

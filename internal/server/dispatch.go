@@ -48,6 +48,12 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 		return unary(ctx, d, body, d.DeleteRule)
 	case "ApplyChange":
 		return unary(ctx, d, body, d.ApplyChange)
+	case "GetOverlay":
+		return unary(ctx, d, body, d.GetOverlay)
+	case "ApplyOverlay":
+		return unary(ctx, d, body, d.ApplyOverlay)
+	case "Trace":
+		return unary(ctx, d, body, d.Trace)
 	case "GetBound":
 		return unary(ctx, d, body, d.GetBound)
 	case "SetBound":

@@ -148,3 +148,15 @@ func (s service) SetAdaptation(ctx context.Context, req *api.SetAdaptationReques
 func (s service) GetCounters(ctx context.Context, req *api.GetCountersRequest) (*api.GetCountersResponse, error) {
 	return route(ctx, s, "GetCounters", req, s.d.GetCounters)
 }
+
+func (s service) GetOverlay(ctx context.Context, req *api.GetOverlayRequest) (*api.GetOverlayResponse, error) {
+	return route(ctx, s, "GetOverlay", req, s.d.GetOverlay)
+}
+
+func (s service) ApplyOverlay(ctx context.Context, req *api.ApplyOverlayRequest) (*api.ApplyOverlayResponse, error) {
+	return route(ctx, s, "ApplyOverlay", req, s.d.ApplyOverlay)
+}
+
+func (s service) Trace(ctx context.Context, req *api.TraceRequest) (*api.TraceResponse, error) {
+	return route(ctx, s, "Trace", req, s.d.Trace)
+}

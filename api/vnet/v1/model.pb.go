@@ -1509,6 +1509,491 @@ func (x *Rule) GetHits() uint64 {
 	return 0
 }
 
+type Overlay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rises with every change, whoever makes it.
+	Generation uint64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Of what the user governs: other content has another revision.
+	Revision string         `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Proxy    string         `protobuf:"bytes,3,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	Nodes    []*OverlayNode `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Vms      []*VM          `protobuf:"bytes,5,rep,name=vms,proto3" json:"vms,omitempty"`
+	Links    []*OverlayLink `protobuf:"bytes,6,rep,name=links,proto3" json:"links,omitempty"`
+	// Statements of the language about adaptation: pins, prohibitions, limits, costs, mode.
+	Will []string `protobuf:"bytes,7,rep,name=will,proto3" json:"will,omitempty"`
+	// Where nodes hold something else than the record; only when asked for.
+	Differences []string `protobuf:"bytes,8,rep,name=differences,proto3" json:"differences,omitempty"`
+	// Nodes that did not say what they hold.
+	Silent        []string `protobuf:"bytes,9,rep,name=silent,proto3" json:"silent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Overlay) Reset() {
+	*x = Overlay{}
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Overlay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Overlay) ProtoMessage() {}
+
+func (x *Overlay) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
+func (*Overlay) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Overlay) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Overlay) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *Overlay) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *Overlay) GetNodes() []*OverlayNode {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Overlay) GetVms() []*VM {
+	if x != nil {
+		return x.Vms
+	}
+	return nil
+}
+
+func (x *Overlay) GetLinks() []*OverlayLink {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *Overlay) GetWill() []string {
+	if x != nil {
+		return x.Will
+	}
+	return nil
+}
+
+func (x *Overlay) GetDifferences() []string {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *Overlay) GetSilent() []string {
+	if x != nil {
+		return x.Silent
+	}
+	return nil
+}
+
+type OverlayNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role  Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=vnet.v1.Role" json:"role,omitempty"`
+	State NodeState              `protobuf:"varint,3,opt,name=state,proto3,enum=vnet.v1.NodeState" json:"state,omitempty"`
+	Ports []*OverlayPort         `protobuf:"bytes,4,rep,name=ports,proto3" json:"ports,omitempty"`
+	// In the record: without the learned ones, which nodes make themselves.
+	Rules         []*Rule `protobuf:"bytes,5,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverlayNode) Reset() {
+	*x = OverlayNode{}
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverlayNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverlayNode) ProtoMessage() {}
+
+func (x *OverlayNode) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverlayNode.ProtoReflect.Descriptor instead.
+func (*OverlayNode) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OverlayNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OverlayNode) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *OverlayNode) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+func (x *OverlayNode) GetPorts() []*OverlayPort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *OverlayNode) GetRules() []*Rule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+type OverlayPort struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Lan           bool                   `protobuf:"varint,2,opt,name=lan,proto3" json:"lan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverlayPort) Reset() {
+	*x = OverlayPort{}
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverlayPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverlayPort) ProtoMessage() {}
+
+func (x *OverlayPort) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverlayPort.ProtoReflect.Descriptor instead.
+func (*OverlayPort) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *OverlayPort) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OverlayPort) GetLan() bool {
+	if x != nil {
+		return x.Lan
+	}
+	return false
+}
+
+type OverlayLink struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	A     string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B     string                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	// auto, udp, tcp
+	Carrier       string `protobuf:"bytes,3,opt,name=carrier,proto3" json:"carrier,omitempty"`
+	Origin        string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverlayLink) Reset() {
+	*x = OverlayLink{}
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverlayLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverlayLink) ProtoMessage() {}
+
+func (x *OverlayLink) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverlayLink.ProtoReflect.Descriptor instead.
+func (*OverlayLink) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *OverlayLink) GetA() string {
+	if x != nil {
+		return x.A
+	}
+	return ""
+}
+
+func (x *OverlayLink) GetB() string {
+	if x != nil {
+		return x.B
+	}
+	return ""
+}
+
+func (x *OverlayLink) GetCarrier() string {
+	if x != nil {
+		return x.Carrier
+	}
+	return ""
+}
+
+func (x *OverlayLink) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+type OverlayStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// add, change, delete
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The statement of the language that it is about.
+	Statement string `protobuf:"bytes,2,opt,name=statement,proto3" json:"statement,omitempty"`
+	// In words.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverlayStep) Reset() {
+	*x = OverlayStep{}
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverlayStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverlayStep) ProtoMessage() {}
+
+func (x *OverlayStep) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverlayStep.ProtoReflect.Descriptor instead.
+func (*OverlayStep) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *OverlayStep) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *OverlayStep) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+func (x *OverlayStep) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type TraceHop struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Node    string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Arrival string                 `protobuf:"bytes,2,opt,name=arrival,proto3" json:"arrival,omitempty"`
+	// Empty when the frame ends here; several when it was flooded.
+	Out []string `protobuf:"bytes,3,rep,name=out,proto3" json:"out,omitempty"`
+	// Of the link it leaves by: udp, tcp.
+	Carrier string `protobuf:"bytes,4,opt,name=carrier,proto3" json:"carrier,omitempty"`
+	// The rule that decided, in text; empty: none.
+	Rule          string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	RuleId        uint64 `protobuf:"varint,6,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	Origin        string `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
+	Rank          int32  `protobuf:"varint,8,opt,name=rank,proto3" json:"rank,omitempty"`
+	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceHop) Reset() {
+	*x = TraceHop{}
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceHop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceHop) ProtoMessage() {}
+
+func (x *TraceHop) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceHop.ProtoReflect.Descriptor instead.
+func (*TraceHop) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TraceHop) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TraceHop) GetArrival() string {
+	if x != nil {
+		return x.Arrival
+	}
+	return ""
+}
+
+func (x *TraceHop) GetOut() []string {
+	if x != nil {
+		return x.Out
+	}
+	return nil
+}
+
+func (x *TraceHop) GetCarrier() string {
+	if x != nil {
+		return x.Carrier
+	}
+	return ""
+}
+
+func (x *TraceHop) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *TraceHop) GetRuleId() uint64 {
+	if x != nil {
+		return x.RuleId
+	}
+	return 0
+}
+
+func (x *TraceHop) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *TraceHop) GetRank() int32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *TraceHop) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Bound struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In force.
@@ -1528,7 +2013,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +2025,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +2038,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Bound) GetValue() *durationpb.Duration {
@@ -1618,7 +2103,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +2115,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +2128,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *App) GetVersion() uint64 {
@@ -1685,7 +2170,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +2182,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +2195,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Group) GetName() string {
@@ -1768,7 +2253,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +2265,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +2278,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Edge) GetA() string {
@@ -1873,7 +2358,7 @@ type TrafficEntry struct {
 
 func (x *TrafficEntry) Reset() {
 	*x = TrafficEntry{}
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2370,7 @@ func (x *TrafficEntry) String() string {
 func (*TrafficEntry) ProtoMessage() {}
 
 func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2383,7 @@ func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficEntry.ProtoReflect.Descriptor instead.
 func (*TrafficEntry) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TrafficEntry) GetSrc() string {
@@ -1988,7 +2473,7 @@ type Adaptation struct {
 
 func (x *Adaptation) Reset() {
 	*x = Adaptation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2485,7 @@ func (x *Adaptation) String() string {
 func (*Adaptation) ProtoMessage() {}
 
 func (x *Adaptation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2498,7 @@ func (x *Adaptation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Adaptation.ProtoReflect.Descriptor instead.
 func (*Adaptation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Adaptation) GetMode() AdaptationMode {
@@ -2070,7 +2555,7 @@ type AdaptedLink struct {
 
 func (x *AdaptedLink) Reset() {
 	*x = AdaptedLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2567,7 @@ func (x *AdaptedLink) String() string {
 func (*AdaptedLink) ProtoMessage() {}
 
 func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2580,7 @@ func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdaptedLink.ProtoReflect.Descriptor instead.
 func (*AdaptedLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AdaptedLink) GetA() string {
@@ -2140,7 +2625,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2637,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2650,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Proposal) GetId() uint64 {
@@ -2213,7 +2698,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2710,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2723,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Step) GetWhat() string {
@@ -2272,7 +2757,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2769,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2782,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Change) GetProposal() *Proposal {
@@ -2352,7 +2837,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +2849,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +2862,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Stage) GetName() string {
@@ -2405,7 +2890,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2902,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2915,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NodeCounters) GetNode() string {
@@ -2477,7 +2962,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2974,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2987,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Counters) GetEdgeIn() uint64 {
@@ -2591,7 +3076,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +3088,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +3101,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -2768,7 +3253,47 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x04rank\x18\a \x01(\x05R\x04rank\x12\x16\n" +
 	"\x06active\x18\b \x01(\bR\x06active\x12\x17\n" +
 	"\x04hits\x18\t \x01(\x04H\x00R\x04hits\x88\x01\x01B\a\n" +
-	"\x05_hits\"\x98\x02\n" +
+	"\x05_hits\"\xa0\x02\n" +
+	"\aOverlay\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\x12\x14\n" +
+	"\x05proxy\x18\x03 \x01(\tR\x05proxy\x12*\n" +
+	"\x05nodes\x18\x04 \x03(\v2\x14.vnet.v1.OverlayNodeR\x05nodes\x12\x1d\n" +
+	"\x03vms\x18\x05 \x03(\v2\v.vnet.v1.VMR\x03vms\x12*\n" +
+	"\x05links\x18\x06 \x03(\v2\x14.vnet.v1.OverlayLinkR\x05links\x12\x12\n" +
+	"\x04will\x18\a \x03(\tR\x04will\x12 \n" +
+	"\vdifferences\x18\b \x03(\tR\vdifferences\x12\x16\n" +
+	"\x06silent\x18\t \x03(\tR\x06silent\"\xbf\x01\n" +
+	"\vOverlayNode\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12(\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x12.vnet.v1.NodeStateR\x05state\x12*\n" +
+	"\x05ports\x18\x04 \x03(\v2\x14.vnet.v1.OverlayPortR\x05ports\x12#\n" +
+	"\x05rules\x18\x05 \x03(\v2\r.vnet.v1.RuleR\x05rules\"3\n" +
+	"\vOverlayPort\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03lan\x18\x02 \x01(\bR\x03lan\"[\n" +
+	"\vOverlayLink\x12\f\n" +
+	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\tR\x01b\x12\x18\n" +
+	"\acarrier\x18\x03 \x01(\tR\acarrier\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\"S\n" +
+	"\vOverlayStep\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
+	"\tstatement\x18\x02 \x01(\tR\tstatement\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xd5\x01\n" +
+	"\bTraceHop\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\aarrival\x18\x02 \x01(\tR\aarrival\x12\x10\n" +
+	"\x03out\x18\x03 \x03(\tR\x03out\x12\x18\n" +
+	"\acarrier\x18\x04 \x01(\tR\acarrier\x12\x12\n" +
+	"\x04rule\x18\x05 \x01(\tR\x04rule\x12\x17\n" +
+	"\arule_id\x18\x06 \x01(\x04R\x06ruleId\x12\x16\n" +
+	"\x06origin\x18\a \x01(\tR\x06origin\x12\x12\n" +
+	"\x04rank\x18\b \x01(\x05R\x04rank\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\x98\x02\n" +
 	"\x05Bound\x12/\n" +
 	"\x05value\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05value\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x18\n" +
@@ -2922,7 +3447,7 @@ func file_vnet_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_vnet_v1_model_proto_goTypes = []any{
 	(Role)(0),                     // 0: vnet.v1.Role
 	(NodeState)(0),                // 1: vnet.v1.NodeState
@@ -2941,72 +3466,85 @@ var file_vnet_v1_model_proto_goTypes = []any{
 	(*Interface)(nil),             // 14: vnet.v1.Interface
 	(*Link)(nil),                  // 15: vnet.v1.Link
 	(*Rule)(nil),                  // 16: vnet.v1.Rule
-	(*Bound)(nil),                 // 17: vnet.v1.Bound
-	(*App)(nil),                   // 18: vnet.v1.App
-	(*Group)(nil),                 // 19: vnet.v1.Group
-	(*Edge)(nil),                  // 20: vnet.v1.Edge
-	(*TrafficEntry)(nil),          // 21: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),            // 22: vnet.v1.Adaptation
-	(*AdaptedLink)(nil),           // 23: vnet.v1.AdaptedLink
-	(*Proposal)(nil),              // 24: vnet.v1.Proposal
-	(*Step)(nil),                  // 25: vnet.v1.Step
-	(*Change)(nil),                // 26: vnet.v1.Change
-	(*Stage)(nil),                 // 27: vnet.v1.Stage
-	(*NodeCounters)(nil),          // 28: vnet.v1.NodeCounters
-	(*Counters)(nil),              // 29: vnet.v1.Counters
-	(*Event)(nil),                 // 30: vnet.v1.Event
-	nil,                           // 31: vnet.v1.Event.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*Overlay)(nil),               // 17: vnet.v1.Overlay
+	(*OverlayNode)(nil),           // 18: vnet.v1.OverlayNode
+	(*OverlayPort)(nil),           // 19: vnet.v1.OverlayPort
+	(*OverlayLink)(nil),           // 20: vnet.v1.OverlayLink
+	(*OverlayStep)(nil),           // 21: vnet.v1.OverlayStep
+	(*TraceHop)(nil),              // 22: vnet.v1.TraceHop
+	(*Bound)(nil),                 // 23: vnet.v1.Bound
+	(*App)(nil),                   // 24: vnet.v1.App
+	(*Group)(nil),                 // 25: vnet.v1.Group
+	(*Edge)(nil),                  // 26: vnet.v1.Edge
+	(*TrafficEntry)(nil),          // 27: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),            // 28: vnet.v1.Adaptation
+	(*AdaptedLink)(nil),           // 29: vnet.v1.AdaptedLink
+	(*Proposal)(nil),              // 30: vnet.v1.Proposal
+	(*Step)(nil),                  // 31: vnet.v1.Step
+	(*Change)(nil),                // 32: vnet.v1.Change
+	(*Stage)(nil),                 // 33: vnet.v1.Stage
+	(*NodeCounters)(nil),          // 34: vnet.v1.NodeCounters
+	(*Counters)(nil),              // 35: vnet.v1.Counters
+	(*Event)(nil),                 // 36: vnet.v1.Event
+	nil,                           // 37: vnet.v1.Event.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
 }
 var file_vnet_v1_model_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Status.role:type_name -> vnet.v1.Role
-	32, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
-	33, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
+	38, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
+	39, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
 	0,  // 5: vnet.v1.Node.role:type_name -> vnet.v1.Role
 	1,  // 6: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	32, // 7: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	38, // 7: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
 	12, // 8: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	32, // 9: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	38, // 9: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
 	2,  // 10: vnet.v1.Port.state:type_name -> vnet.v1.PortState
 	9,  // 11: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
 	3,  // 12: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
 	4,  // 13: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
 	6,  // 14: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
 	5,  // 15: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	32, // 16: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	38, // 16: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
 	9,  // 17: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
-	33, // 18: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	33, // 19: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	33, // 20: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	32, // 21: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	32, // 22: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
-	19, // 23: vnet.v1.App.groups:type_name -> vnet.v1.Group
-	20, // 24: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
-	32, // 25: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 26: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	23, // 27: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	24, // 28: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	26, // 29: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	32, // 30: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	32, // 31: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	25, // 32: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	24, // 33: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	32, // 34: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	27, // 35: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	33, // 36: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	33, // 37: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	29, // 38: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 39: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	32, // 40: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	31, // 41: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	18, // 18: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
+	12, // 19: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
+	20, // 20: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
+	0,  // 21: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
+	1,  // 22: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
+	19, // 23: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
+	16, // 24: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
+	39, // 25: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	39, // 26: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	39, // 27: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	38, // 28: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	38, // 29: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	25, // 30: vnet.v1.App.groups:type_name -> vnet.v1.Group
+	26, // 31: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
+	38, // 32: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 33: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	29, // 34: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	30, // 35: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	32, // 36: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	38, // 37: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	38, // 38: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	31, // 39: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	30, // 40: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	38, // 41: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	33, // 42: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	39, // 43: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	39, // 44: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	35, // 45: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 46: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	38, // 47: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	37, // 48: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }
@@ -3021,7 +3559,7 @@ func file_vnet_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_model_proto_rawDesc), len(file_vnet_v1_model_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   24,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

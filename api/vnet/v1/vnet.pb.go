@@ -1445,6 +1445,420 @@ func (x *ApplyChangeResponse) GetTook() *durationpb.Duration {
 	return nil
 }
 
+type GetOverlayRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Ask every node what it holds, and tell where that differs from the record.
+	Compare       bool `protobuf:"varint,2,opt,name=compare,proto3" json:"compare,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOverlayRequest) Reset() {
+	*x = GetOverlayRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOverlayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOverlayRequest) ProtoMessage() {}
+
+func (x *GetOverlayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOverlayRequest.ProtoReflect.Descriptor instead.
+func (*GetOverlayRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetOverlayRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GetOverlayRequest) GetCompare() bool {
+	if x != nil {
+		return x.Compare
+	}
+	return false
+}
+
+type GetOverlayResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Overlay       *Overlay               `protobuf:"bytes,1,opt,name=overlay,proto3" json:"overlay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOverlayResponse) Reset() {
+	*x = GetOverlayResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOverlayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOverlayResponse) ProtoMessage() {}
+
+func (x *GetOverlayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOverlayResponse.ProtoReflect.Descriptor instead.
+func (*GetOverlayResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetOverlayResponse) GetOverlay() *Overlay {
+	if x != nil {
+		return x.Overlay
+	}
+	return nil
+}
+
+type ApplyOverlayRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// A file in the language (docs/language.md).
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// What to call the file in errors; empty: "overlay".
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Tell the steps, change nothing.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The revision that the client saw; empty: whatever it is now.
+	Revision      string `protobuf:"bytes,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyOverlayRequest) Reset() {
+	*x = ApplyOverlayRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyOverlayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyOverlayRequest) ProtoMessage() {}
+
+func (x *ApplyOverlayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyOverlayRequest.ProtoReflect.Descriptor instead.
+func (*ApplyOverlayRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ApplyOverlayRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ApplyOverlayRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ApplyOverlayRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ApplyOverlayRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ApplyOverlayRequest) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+type ApplyOverlayResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is, or would be, done, in order; empty when the overlay is as described.
+	Steps []*OverlayStep `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Of the user's part, before a dry run and after a change.
+	Revision   string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Generation uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Until all sources had flipped.
+	Took *durationpb.Duration `protobuf:"bytes,4,opt,name=took,proto3" json:"took,omitempty"`
+	// Such as a node that was away and is told when it is back.
+	Notes         []string `protobuf:"bytes,5,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyOverlayResponse) Reset() {
+	*x = ApplyOverlayResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyOverlayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyOverlayResponse) ProtoMessage() {}
+
+func (x *ApplyOverlayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyOverlayResponse.ProtoReflect.Descriptor instead.
+func (*ApplyOverlayResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ApplyOverlayResponse) GetSteps() []*OverlayStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *ApplyOverlayResponse) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *ApplyOverlayResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ApplyOverlayResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *ApplyOverlayResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+type TraceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// A VM by name or MAC.
+	Src string `protobuf:"bytes,2,opt,name=src,proto3" json:"src,omitempty"`
+	Dst string `protobuf:"bytes,3,opt,name=dst,proto3" json:"dst,omitempty"`
+	// Of the frame; 0: any that is forwarded.
+	Ethertype uint32 `protobuf:"varint,4,opt,name=ethertype,proto3" json:"ethertype,omitempty"`
+	// Send a probe frame that way, which every node that sees it reports.
+	Live          bool `protobuf:"varint,5,opt,name=live,proto3" json:"live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceRequest) Reset() {
+	*x = TraceRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceRequest) ProtoMessage() {}
+
+func (x *TraceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceRequest.ProtoReflect.Descriptor instead.
+func (*TraceRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *TraceRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TraceRequest) GetSrc() string {
+	if x != nil {
+		return x.Src
+	}
+	return ""
+}
+
+func (x *TraceRequest) GetDst() string {
+	if x != nil {
+		return x.Dst
+	}
+	return ""
+}
+
+func (x *TraceRequest) GetEthertype() uint32 {
+	if x != nil {
+		return x.Ethertype
+	}
+	return 0
+}
+
+func (x *TraceRequest) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+type TraceResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	SrcMac string                 `protobuf:"bytes,1,opt,name=src_mac,json=srcMac,proto3" json:"src_mac,omitempty"`
+	DstMac string                 `protobuf:"bytes,2,opt,name=dst_mac,json=dstMac,proto3" json:"dst_mac,omitempty"`
+	Hops   []*TraceHop            `protobuf:"bytes,3,rep,name=hops,proto3" json:"hops,omitempty"`
+	// delivered, dropped, flooded, loop; of a probe lost when nobody saw how it ended.
+	End string `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"`
+	// One line for people.
+	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceResponse) Reset() {
+	*x = TraceResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceResponse) ProtoMessage() {}
+
+func (x *TraceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceResponse.ProtoReflect.Descriptor instead.
+func (*TraceResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *TraceResponse) GetSrcMac() string {
+	if x != nil {
+		return x.SrcMac
+	}
+	return ""
+}
+
+func (x *TraceResponse) GetDstMac() string {
+	if x != nil {
+		return x.DstMac
+	}
+	return ""
+}
+
+func (x *TraceResponse) GetHops() []*TraceHop {
+	if x != nil {
+		return x.Hops
+	}
+	return nil
+}
+
+func (x *TraceResponse) GetEnd() string {
+	if x != nil {
+		return x.End
+	}
+	return ""
+}
+
+func (x *TraceResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type GetBoundRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -1454,7 +1868,7 @@ type GetBoundRequest struct {
 
 func (x *GetBoundRequest) Reset() {
 	*x = GetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1880,7 @@ func (x *GetBoundRequest) String() string {
 func (*GetBoundRequest) ProtoMessage() {}
 
 func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1893,7 @@ func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundRequest.ProtoReflect.Descriptor instead.
 func (*GetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetBoundRequest) GetNode() string {
@@ -1498,7 +1912,7 @@ type GetBoundResponse struct {
 
 func (x *GetBoundResponse) Reset() {
 	*x = GetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1924,7 @@ func (x *GetBoundResponse) String() string {
 func (*GetBoundResponse) ProtoMessage() {}
 
 func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1937,7 @@ func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundResponse.ProtoReflect.Descriptor instead.
 func (*GetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetBoundResponse) GetBound() *Bound {
@@ -1544,7 +1958,7 @@ type SetBoundRequest struct {
 
 func (x *SetBoundRequest) Reset() {
 	*x = SetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1970,7 @@ func (x *SetBoundRequest) String() string {
 func (*SetBoundRequest) ProtoMessage() {}
 
 func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1983,7 @@ func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundRequest.ProtoReflect.Descriptor instead.
 func (*SetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetBoundRequest) GetNode() string {
@@ -1595,7 +2009,7 @@ type SetBoundResponse struct {
 
 func (x *SetBoundResponse) Reset() {
 	*x = SetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +2021,7 @@ func (x *SetBoundResponse) String() string {
 func (*SetBoundResponse) ProtoMessage() {}
 
 func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +2034,7 @@ func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundResponse.ProtoReflect.Descriptor instead.
 func (*SetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SetBoundResponse) GetBound() *Bound {
@@ -1645,7 +2059,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +2071,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +2084,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CreateTokenRequest) GetNode() string {
@@ -1712,7 +2126,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +2138,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +2151,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -1763,7 +2177,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +2189,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +2202,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetAppRequest) GetNode() string {
@@ -1807,7 +2221,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +2233,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2246,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -1851,7 +2265,7 @@ type GetTrafficRequest struct {
 
 func (x *GetTrafficRequest) Reset() {
 	*x = GetTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2277,7 @@ func (x *GetTrafficRequest) String() string {
 func (*GetTrafficRequest) ProtoMessage() {}
 
 func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2290,7 @@ func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficRequest.ProtoReflect.Descriptor instead.
 func (*GetTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetTrafficRequest) GetNode() string {
@@ -1897,7 +2311,7 @@ type GetTrafficResponse struct {
 
 func (x *GetTrafficResponse) Reset() {
 	*x = GetTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2323,7 @@ func (x *GetTrafficResponse) String() string {
 func (*GetTrafficResponse) ProtoMessage() {}
 
 func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2336,7 @@ func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficResponse.ProtoReflect.Descriptor instead.
 func (*GetTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetTrafficResponse) GetWindow() *durationpb.Duration {
@@ -1948,7 +2362,7 @@ type GetAdaptationRequest struct {
 
 func (x *GetAdaptationRequest) Reset() {
 	*x = GetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2374,7 @@ func (x *GetAdaptationRequest) String() string {
 func (*GetAdaptationRequest) ProtoMessage() {}
 
 func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2387,7 @@ func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*GetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetAdaptationRequest) GetNode() string {
@@ -1992,7 +2406,7 @@ type GetAdaptationResponse struct {
 
 func (x *GetAdaptationResponse) Reset() {
 	*x = GetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2418,7 @@ func (x *GetAdaptationResponse) String() string {
 func (*GetAdaptationResponse) ProtoMessage() {}
 
 func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2431,7 @@ func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*GetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -2040,7 +2454,7 @@ type SetAdaptationRequest struct {
 
 func (x *SetAdaptationRequest) Reset() {
 	*x = SetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2466,7 @@ func (x *SetAdaptationRequest) String() string {
 func (*SetAdaptationRequest) ProtoMessage() {}
 
 func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2479,7 @@ func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*SetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SetAdaptationRequest) GetNode() string {
@@ -2098,7 +2512,7 @@ type SetAdaptationResponse struct {
 
 func (x *SetAdaptationResponse) Reset() {
 	*x = SetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2524,7 @@ func (x *SetAdaptationResponse) String() string {
 func (*SetAdaptationResponse) ProtoMessage() {}
 
 func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2537,7 @@ func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*SetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -2144,7 +2558,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2570,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2583,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -2196,7 +2610,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2622,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2635,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -2251,7 +2665,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2677,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2690,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -2309,7 +2723,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2735,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2748,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -2427,7 +2841,38 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x04rule\x18\x02 \x01(\v2\r.vnet.v1.RuleR\x04rule\"m\n" +
 	"\x13ApplyChangeResponse\x12'\n" +
 	"\x05rules\x18\x01 \x03(\v2\x11.vnet.v1.RuleEditR\x05rules\x12-\n" +
-	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"%\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"A\n" +
+	"\x11GetOverlayRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\acompare\x18\x02 \x01(\bR\acompare\"@\n" +
+	"\x12GetOverlayResponse\x12*\n" +
+	"\aoverlay\x18\x01 \x01(\v2\x10.vnet.v1.OverlayR\aoverlay\"\x86\x01\n" +
+	"\x13ApplyOverlayRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\tR\brevision\"\xc3\x01\n" +
+	"\x14ApplyOverlayResponse\x12*\n" +
+	"\x05steps\x18\x01 \x03(\v2\x14.vnet.v1.OverlayStepR\x05steps\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12-\n" +
+	"\x04took\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x14\n" +
+	"\x05notes\x18\x05 \x03(\tR\x05notes\"x\n" +
+	"\fTraceRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03src\x18\x02 \x01(\tR\x03src\x12\x10\n" +
+	"\x03dst\x18\x03 \x01(\tR\x03dst\x12\x1c\n" +
+	"\tethertype\x18\x04 \x01(\rR\tethertype\x12\x12\n" +
+	"\x04live\x18\x05 \x01(\bR\x04live\"\x8e\x01\n" +
+	"\rTraceResponse\x12\x17\n" +
+	"\asrc_mac\x18\x01 \x01(\tR\x06srcMac\x12\x17\n" +
+	"\adst_mac\x18\x02 \x01(\tR\x06dstMac\x12%\n" +
+	"\x04hops\x18\x03 \x03(\v2\x11.vnet.v1.TraceHopR\x04hops\x12\x10\n" +
+	"\x03end\x18\x04 \x01(\tR\x03end\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"%\n" +
 	"\x0fGetBoundRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"8\n" +
 	"\x10GetBoundResponse\x12$\n" +
@@ -2481,7 +2926,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x9e\f\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xea\r\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -2497,7 +2942,11 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\aAddRule\x12\x17.vnet.v1.AddRuleRequest\x1a\x18.vnet.v1.AddRuleResponse\x12E\n" +
 	"\n" +
 	"DeleteRule\x12\x1a.vnet.v1.DeleteRuleRequest\x1a\x1b.vnet.v1.DeleteRuleResponse\x12H\n" +
-	"\vApplyChange\x12\x1b.vnet.v1.ApplyChangeRequest\x1a\x1c.vnet.v1.ApplyChangeResponse\x12?\n" +
+	"\vApplyChange\x12\x1b.vnet.v1.ApplyChangeRequest\x1a\x1c.vnet.v1.ApplyChangeResponse\x12E\n" +
+	"\n" +
+	"GetOverlay\x12\x1a.vnet.v1.GetOverlayRequest\x1a\x1b.vnet.v1.GetOverlayResponse\x12K\n" +
+	"\fApplyOverlay\x12\x1c.vnet.v1.ApplyOverlayRequest\x1a\x1d.vnet.v1.ApplyOverlayResponse\x126\n" +
+	"\x05Trace\x12\x15.vnet.v1.TraceRequest\x1a\x16.vnet.v1.TraceResponse\x12?\n" +
 	"\bGetBound\x12\x18.vnet.v1.GetBoundRequest\x1a\x19.vnet.v1.GetBoundResponse\x12?\n" +
 	"\bSetBound\x12\x18.vnet.v1.SetBoundRequest\x1a\x19.vnet.v1.SetBoundResponse\x12H\n" +
 	"\vCreateToken\x12\x1b.vnet.v1.CreateTokenRequest\x1a\x1c.vnet.v1.CreateTokenResponse\x129\n" +
@@ -2521,7 +2970,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -2551,128 +3000,147 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*LinkEdit)(nil),               // 25: vnet.v1.LinkEdit
 	(*RuleEdit)(nil),               // 26: vnet.v1.RuleEdit
 	(*ApplyChangeResponse)(nil),    // 27: vnet.v1.ApplyChangeResponse
-	(*GetBoundRequest)(nil),        // 28: vnet.v1.GetBoundRequest
-	(*GetBoundResponse)(nil),       // 29: vnet.v1.GetBoundResponse
-	(*SetBoundRequest)(nil),        // 30: vnet.v1.SetBoundRequest
-	(*SetBoundResponse)(nil),       // 31: vnet.v1.SetBoundResponse
-	(*CreateTokenRequest)(nil),     // 32: vnet.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),    // 33: vnet.v1.CreateTokenResponse
-	(*GetAppRequest)(nil),          // 34: vnet.v1.GetAppRequest
-	(*GetAppResponse)(nil),         // 35: vnet.v1.GetAppResponse
-	(*GetTrafficRequest)(nil),      // 36: vnet.v1.GetTrafficRequest
-	(*GetTrafficResponse)(nil),     // 37: vnet.v1.GetTrafficResponse
-	(*GetAdaptationRequest)(nil),   // 38: vnet.v1.GetAdaptationRequest
-	(*GetAdaptationResponse)(nil),  // 39: vnet.v1.GetAdaptationResponse
-	(*SetAdaptationRequest)(nil),   // 40: vnet.v1.SetAdaptationRequest
-	(*SetAdaptationResponse)(nil),  // 41: vnet.v1.SetAdaptationResponse
-	(*GetCountersRequest)(nil),     // 42: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 43: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 44: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 45: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 46: vnet.v1.Status
-	(*Node)(nil),                   // 47: vnet.v1.Node
-	(*Port)(nil),                   // 48: vnet.v1.Port
-	(*Interface)(nil),              // 49: vnet.v1.Interface
-	(*Link)(nil),                   // 50: vnet.v1.Link
-	(Carrier)(0),                   // 51: vnet.v1.Carrier
-	(*Rule)(nil),                   // 52: vnet.v1.Rule
-	(*durationpb.Duration)(nil),    // 53: google.protobuf.Duration
-	(*Bound)(nil),                  // 54: vnet.v1.Bound
-	(*timestamppb.Timestamp)(nil),  // 55: google.protobuf.Timestamp
-	(*App)(nil),                    // 56: vnet.v1.App
-	(*TrafficEntry)(nil),           // 57: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),             // 58: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 59: vnet.v1.AdaptationMode
-	(*NodeCounters)(nil),           // 60: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 61: vnet.v1.Counters
-	(*Event)(nil),                  // 62: vnet.v1.Event
+	(*GetOverlayRequest)(nil),      // 28: vnet.v1.GetOverlayRequest
+	(*GetOverlayResponse)(nil),     // 29: vnet.v1.GetOverlayResponse
+	(*ApplyOverlayRequest)(nil),    // 30: vnet.v1.ApplyOverlayRequest
+	(*ApplyOverlayResponse)(nil),   // 31: vnet.v1.ApplyOverlayResponse
+	(*TraceRequest)(nil),           // 32: vnet.v1.TraceRequest
+	(*TraceResponse)(nil),          // 33: vnet.v1.TraceResponse
+	(*GetBoundRequest)(nil),        // 34: vnet.v1.GetBoundRequest
+	(*GetBoundResponse)(nil),       // 35: vnet.v1.GetBoundResponse
+	(*SetBoundRequest)(nil),        // 36: vnet.v1.SetBoundRequest
+	(*SetBoundResponse)(nil),       // 37: vnet.v1.SetBoundResponse
+	(*CreateTokenRequest)(nil),     // 38: vnet.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),    // 39: vnet.v1.CreateTokenResponse
+	(*GetAppRequest)(nil),          // 40: vnet.v1.GetAppRequest
+	(*GetAppResponse)(nil),         // 41: vnet.v1.GetAppResponse
+	(*GetTrafficRequest)(nil),      // 42: vnet.v1.GetTrafficRequest
+	(*GetTrafficResponse)(nil),     // 43: vnet.v1.GetTrafficResponse
+	(*GetAdaptationRequest)(nil),   // 44: vnet.v1.GetAdaptationRequest
+	(*GetAdaptationResponse)(nil),  // 45: vnet.v1.GetAdaptationResponse
+	(*SetAdaptationRequest)(nil),   // 46: vnet.v1.SetAdaptationRequest
+	(*SetAdaptationResponse)(nil),  // 47: vnet.v1.SetAdaptationResponse
+	(*GetCountersRequest)(nil),     // 48: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 49: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 50: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 51: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 52: vnet.v1.Status
+	(*Node)(nil),                   // 53: vnet.v1.Node
+	(*Port)(nil),                   // 54: vnet.v1.Port
+	(*Interface)(nil),              // 55: vnet.v1.Interface
+	(*Link)(nil),                   // 56: vnet.v1.Link
+	(Carrier)(0),                   // 57: vnet.v1.Carrier
+	(*Rule)(nil),                   // 58: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 59: google.protobuf.Duration
+	(*Overlay)(nil),                // 60: vnet.v1.Overlay
+	(*OverlayStep)(nil),            // 61: vnet.v1.OverlayStep
+	(*TraceHop)(nil),               // 62: vnet.v1.TraceHop
+	(*Bound)(nil),                  // 63: vnet.v1.Bound
+	(*timestamppb.Timestamp)(nil),  // 64: google.protobuf.Timestamp
+	(*App)(nil),                    // 65: vnet.v1.App
+	(*TrafficEntry)(nil),           // 66: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),             // 67: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 68: vnet.v1.AdaptationMode
+	(*NodeCounters)(nil),           // 69: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 70: vnet.v1.Counters
+	(*Event)(nil),                  // 71: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	46, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	47, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
-	48, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	49, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	50, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	51, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	50, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	50, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	51, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	50, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	52, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	52, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	52, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	52, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	52, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	53, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	54, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	55, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	56, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	57, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	56, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	56, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	57, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	56, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	58, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	58, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	58, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	58, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
 	25, // 14: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
 	25, // 15: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
 	26, // 16: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
 	26, // 17: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
-	51, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
-	52, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	57, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	58, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
 	26, // 20: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
-	53, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
-	54, // 22: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	53, // 23: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	54, // 24: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	53, // 25: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	55, // 26: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	56, // 27: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	53, // 28: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	57, // 29: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	58, // 30: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	59, // 31: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	58, // 32: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	60, // 33: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	61, // 34: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	62, // 35: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,  // 36: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,  // 37: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	4,  // 38: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	6,  // 39: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	8,  // 40: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	10, // 41: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	12, // 42: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	14, // 43: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	16, // 44: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	18, // 45: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	20, // 46: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	22, // 47: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	24, // 48: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
-	28, // 49: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	30, // 50: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	32, // 51: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	34, // 52: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	36, // 53: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	38, // 54: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	40, // 55: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	42, // 56: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	44, // 57: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,  // 58: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,  // 59: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	5,  // 60: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	7,  // 61: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	9,  // 62: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	11, // 63: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	13, // 64: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	15, // 65: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	17, // 66: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	19, // 67: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	21, // 68: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	23, // 69: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	27, // 70: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
-	29, // 71: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	31, // 72: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	33, // 73: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	35, // 74: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	37, // 75: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	39, // 76: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	41, // 77: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	43, // 78: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	45, // 79: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	58, // [58:80] is the sub-list for method output_type
-	36, // [36:58] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	59, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	60, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
+	61, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
+	59, // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
+	62, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
+	63, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	59, // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	63, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	59, // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	64, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	65, // 31: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	59, // 32: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	66, // 33: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	67, // 34: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	68, // 35: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	67, // 36: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	69, // 37: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	70, // 38: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	71, // 39: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,  // 40: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,  // 41: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	4,  // 42: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	6,  // 43: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	8,  // 44: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	10, // 45: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	12, // 46: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	14, // 47: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	16, // 48: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	18, // 49: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	20, // 50: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	22, // 51: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	24, // 52: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	28, // 53: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
+	30, // 54: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
+	32, // 55: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
+	34, // 56: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	36, // 57: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	38, // 58: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	40, // 59: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	42, // 60: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	44, // 61: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	46, // 62: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	48, // 63: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	50, // 64: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,  // 65: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,  // 66: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	5,  // 67: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	7,  // 68: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	9,  // 69: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	11, // 70: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	13, // 71: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	15, // 72: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	17, // 73: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	19, // 74: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	21, // 75: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	23, // 76: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	27, // 77: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	29, // 78: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
+	31, // 79: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
+	33, // 80: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
+	35, // 81: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	37, // 82: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	39, // 83: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	41, // 84: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	43, // 85: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	45, // 86: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	47, // 87: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	49, // 88: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	51, // 89: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	65, // [65:90] is the sub-list for method output_type
+	40, // [40:65] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -2681,14 +3149,14 @@ func file_vnet_v1_vnet_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_init()
-	file_vnet_v1_vnet_proto_msgTypes[40].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[46].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/lang"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
@@ -33,6 +34,7 @@ type Daemon struct {
 	lastRule uint64
 	bound    *api.Bound
 	adapt    *api.Adaptation
+	live     lang.Live
 }
 
 // Start is when the overlay of the tests came up.
@@ -40,7 +42,7 @@ func Start() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 
 // New makes the daemon called name.
 func New(name string) *Daemon {
-	d := &Daemon{name: name, lastRule: 1, bound: measured(), adapt: adaptation()}
+	d := &Daemon{name: name, lastRule: 1, bound: measured(), adapt: adaptation(), live: whole()}
 	d.links = []*api.Link{{
 		Name: "proxy", Kind: api.LinkKind_LINK_KIND_STAR, Origin: "star", Carrier: api.Carrier_CARRIER_TCP,
 		CarrierWhy: "no answer over udp in 3s", State: api.LinkState_LINK_STATE_UP, Remote: "192.0.2.1:7946", RttUs: 5100,

@@ -66,6 +66,12 @@ const (
 	DaemonDeleteRuleProcedure = "/vnet.v1.Daemon/DeleteRule"
 	// DaemonApplyChangeProcedure is the fully-qualified name of the Daemon's ApplyChange RPC.
 	DaemonApplyChangeProcedure = "/vnet.v1.Daemon/ApplyChange"
+	// DaemonGetOverlayProcedure is the fully-qualified name of the Daemon's GetOverlay RPC.
+	DaemonGetOverlayProcedure = "/vnet.v1.Daemon/GetOverlay"
+	// DaemonApplyOverlayProcedure is the fully-qualified name of the Daemon's ApplyOverlay RPC.
+	DaemonApplyOverlayProcedure = "/vnet.v1.Daemon/ApplyOverlay"
+	// DaemonTraceProcedure is the fully-qualified name of the Daemon's Trace RPC.
+	DaemonTraceProcedure = "/vnet.v1.Daemon/Trace"
 	// DaemonGetBoundProcedure is the fully-qualified name of the Daemon's GetBound RPC.
 	DaemonGetBoundProcedure = "/vnet.v1.Daemon/GetBound"
 	// DaemonSetBoundProcedure is the fully-qualified name of the Daemon's SetBound RPC.
@@ -111,6 +117,13 @@ type DaemonClient interface {
 	// Adds and deletes links and rules at any nodes as one change: no source uses anything new before all of it is ready and
 	// every link is proven, and if something fails before that, nothing is changed. Answers when the sources have flipped.
 	ApplyChange(context.Context, *v1.ApplyChangeRequest) (*v1.ApplyChangeResponse, error)
+	// The overlay as the Proxy has it written down, with the user's will, and where a node differs; from the Proxy.
+	GetOverlay(context.Context, *v1.GetOverlayRequest) (*v1.GetOverlayResponse, error)
+	// Makes the user's part of the overlay what a file in the language says, or only tells the steps. Fails with aborted when
+	// the user's part is no longer what the client saw.
+	ApplyOverlay(context.Context, *v1.ApplyOverlayRequest) (*v1.ApplyOverlayResponse, error)
+	// The way of a frame between two VMs, worked out from the rules that the nodes hold, or shown by a probe frame.
+	Trace(context.Context, *v1.TraceRequest) (*v1.TraceResponse, error)
 	// The configuration-time bound: how long a change of the overlay takes at most.
 	GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error)
 	SetBound(context.Context, *v1.SetBoundRequest) (*v1.SetBoundResponse, error)
@@ -216,6 +229,24 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(daemonMethods.ByName("ApplyChange")),
 			connect.WithClientOptions(opts...),
 		),
+		getOverlay: connect.NewClient[v1.GetOverlayRequest, v1.GetOverlayResponse](
+			httpClient,
+			baseURL+DaemonGetOverlayProcedure,
+			connect.WithSchema(daemonMethods.ByName("GetOverlay")),
+			connect.WithClientOptions(opts...),
+		),
+		applyOverlay: connect.NewClient[v1.ApplyOverlayRequest, v1.ApplyOverlayResponse](
+			httpClient,
+			baseURL+DaemonApplyOverlayProcedure,
+			connect.WithSchema(daemonMethods.ByName("ApplyOverlay")),
+			connect.WithClientOptions(opts...),
+		),
+		trace: connect.NewClient[v1.TraceRequest, v1.TraceResponse](
+			httpClient,
+			baseURL+DaemonTraceProcedure,
+			connect.WithSchema(daemonMethods.ByName("Trace")),
+			connect.WithClientOptions(opts...),
+		),
 		getBound: connect.NewClient[v1.GetBoundRequest, v1.GetBoundResponse](
 			httpClient,
 			baseURL+DaemonGetBoundProcedure,
@@ -288,6 +319,9 @@ type daemonClient struct {
 	addRule        *connect.Client[v1.AddRuleRequest, v1.AddRuleResponse]
 	deleteRule     *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
 	applyChange    *connect.Client[v1.ApplyChangeRequest, v1.ApplyChangeResponse]
+	getOverlay     *connect.Client[v1.GetOverlayRequest, v1.GetOverlayResponse]
+	applyOverlay   *connect.Client[v1.ApplyOverlayRequest, v1.ApplyOverlayResponse]
+	trace          *connect.Client[v1.TraceRequest, v1.TraceResponse]
 	getBound       *connect.Client[v1.GetBoundRequest, v1.GetBoundResponse]
 	setBound       *connect.Client[v1.SetBoundRequest, v1.SetBoundResponse]
 	createToken    *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
@@ -416,6 +450,33 @@ func (c *daemonClient) ApplyChange(ctx context.Context, req *v1.ApplyChangeReque
 	return nil, err
 }
 
+// GetOverlay calls vnet.v1.Daemon.GetOverlay.
+func (c *daemonClient) GetOverlay(ctx context.Context, req *v1.GetOverlayRequest) (*v1.GetOverlayResponse, error) {
+	response, err := c.getOverlay.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ApplyOverlay calls vnet.v1.Daemon.ApplyOverlay.
+func (c *daemonClient) ApplyOverlay(ctx context.Context, req *v1.ApplyOverlayRequest) (*v1.ApplyOverlayResponse, error) {
+	response, err := c.applyOverlay.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Trace calls vnet.v1.Daemon.Trace.
+func (c *daemonClient) Trace(ctx context.Context, req *v1.TraceRequest) (*v1.TraceResponse, error) {
+	response, err := c.trace.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetBound calls vnet.v1.Daemon.GetBound.
 func (c *daemonClient) GetBound(ctx context.Context, req *v1.GetBoundRequest) (*v1.GetBoundResponse, error) {
 	response, err := c.getBound.CallUnary(ctx, connect.NewRequest(req))
@@ -518,6 +579,13 @@ type DaemonHandler interface {
 	// Adds and deletes links and rules at any nodes as one change: no source uses anything new before all of it is ready and
 	// every link is proven, and if something fails before that, nothing is changed. Answers when the sources have flipped.
 	ApplyChange(context.Context, *v1.ApplyChangeRequest) (*v1.ApplyChangeResponse, error)
+	// The overlay as the Proxy has it written down, with the user's will, and where a node differs; from the Proxy.
+	GetOverlay(context.Context, *v1.GetOverlayRequest) (*v1.GetOverlayResponse, error)
+	// Makes the user's part of the overlay what a file in the language says, or only tells the steps. Fails with aborted when
+	// the user's part is no longer what the client saw.
+	ApplyOverlay(context.Context, *v1.ApplyOverlayRequest) (*v1.ApplyOverlayResponse, error)
+	// The way of a frame between two VMs, worked out from the rules that the nodes hold, or shown by a probe frame.
+	Trace(context.Context, *v1.TraceRequest) (*v1.TraceResponse, error)
 	// The configuration-time bound: how long a change of the overlay takes at most.
 	GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error)
 	SetBound(context.Context, *v1.SetBoundRequest) (*v1.SetBoundResponse, error)
@@ -619,6 +687,24 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(daemonMethods.ByName("ApplyChange")),
 		connect.WithHandlerOptions(opts...),
 	)
+	daemonGetOverlayHandler := connect.NewUnaryHandlerSimple(
+		DaemonGetOverlayProcedure,
+		svc.GetOverlay,
+		connect.WithSchema(daemonMethods.ByName("GetOverlay")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonApplyOverlayHandler := connect.NewUnaryHandlerSimple(
+		DaemonApplyOverlayProcedure,
+		svc.ApplyOverlay,
+		connect.WithSchema(daemonMethods.ByName("ApplyOverlay")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonTraceHandler := connect.NewUnaryHandlerSimple(
+		DaemonTraceProcedure,
+		svc.Trace,
+		connect.WithSchema(daemonMethods.ByName("Trace")),
+		connect.WithHandlerOptions(opts...),
+	)
 	daemonGetBoundHandler := connect.NewUnaryHandlerSimple(
 		DaemonGetBoundProcedure,
 		svc.GetBound,
@@ -701,6 +787,12 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonDeleteRuleHandler.ServeHTTP(w, r)
 		case DaemonApplyChangeProcedure:
 			daemonApplyChangeHandler.ServeHTTP(w, r)
+		case DaemonGetOverlayProcedure:
+			daemonGetOverlayHandler.ServeHTTP(w, r)
+		case DaemonApplyOverlayProcedure:
+			daemonApplyOverlayHandler.ServeHTTP(w, r)
+		case DaemonTraceProcedure:
+			daemonTraceHandler.ServeHTTP(w, r)
 		case DaemonGetBoundProcedure:
 			daemonGetBoundHandler.ServeHTTP(w, r)
 		case DaemonSetBoundProcedure:
@@ -778,6 +870,18 @@ func (UnimplementedDaemonHandler) DeleteRule(context.Context, *v1.DeleteRuleRequ
 
 func (UnimplementedDaemonHandler) ApplyChange(context.Context, *v1.ApplyChangeRequest) (*v1.ApplyChangeResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ApplyChange is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) GetOverlay(context.Context, *v1.GetOverlayRequest) (*v1.GetOverlayResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.GetOverlay is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ApplyOverlay(context.Context, *v1.ApplyOverlayRequest) (*v1.ApplyOverlayResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ApplyOverlay is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) Trace(context.Context, *v1.TraceRequest) (*v1.TraceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.Trace is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error) {

@@ -1,0 +1,292 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"connectrpc.com/connect"
+
+	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/lang"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+// GetOverlay tells the record, and on request where nodes differ from it.
+func (p *Proxy) GetOverlay(ctx context.Context, req *vnetv1.GetOverlayRequest) (*vnetv1.GetOverlayResponse, error) {
+	out := &vnetv1.GetOverlayResponse{}
+	var hosts []overlay.Name
+	err := p.ask(ctx, func(h *hub) {
+		out.Overlay = h.describeOverlay()
+		for _, name := range h.record.Names() {
+			switch {
+			case name == h.record.Proxy:
+			case h.present(name):
+				hosts = append(hosts, name)
+			default:
+				out.Overlay.Silent = append(out.Overlay.Silent, string(name))
+			}
+		}
+	})
+	if err != nil || !req.GetCompare() {
+		return out, err
+	}
+	held := p.holdings(ctx, hosts)
+	err = p.ask(ctx, func(h *hub) {
+		out.Overlay = h.describeOverlay()
+		for _, s := range overlay.Diff(holding(h.record, held), h.record) {
+			out.Overlay.Differences = append(out.Overlay.Differences, difference(s))
+		}
+		for _, name := range h.record.Names() {
+			if _, heard := held[name]; !heard {
+				out.Overlay.Silent = append(out.Overlay.Silent, string(name))
+			}
+		}
+	})
+	return out, err
+}
+
+// difference is what a node lacks or has too much, said of the node.
+func difference(s overlay.Step) string {
+	switch s.Kind {
+	case overlay.OpenLink:
+		return fmt.Sprintf("%s and %s lack the link between them", s.Link.A, s.Link.B)
+	case overlay.CloseLink:
+		return fmt.Sprintf("%s and %s have a link that the record does not have", s.Link.A, s.Link.B)
+	case overlay.AddRule:
+		return fmt.Sprintf("%s lacks rule %d: %s", s.Node, s.Rule.ID, s.Rule)
+	}
+	return fmt.Sprintf("%s has rule %d, which the record does not have: %s", s.Node, s.Rule.ID, s.Rule)
+}
+
+func (h *hub) describeOverlay() *vnetv1.Overlay {
+	live := h.live()
+	out := &vnetv1.Overlay{Generation: h.record.Generation, Revision: live.Revision(), Proxy: string(h.record.Proxy)}
+	for _, name := range h.record.Names() {
+		n := h.record.Nodes[name]
+		one := &vnetv1.OverlayNode{Name: string(name), Role: vnetv1.Role_ROLE_HOST, State: vnetv1.NodeState_NODE_STATE_DOWN}
+		if name == h.record.Proxy {
+			one.Role = vnetv1.Role_ROLE_PROXY
+		}
+		if h.present(name) {
+			one.State = vnetv1.NodeState_NODE_STATE_UP
+		}
+		for _, p := range n.Ports {
+			one.Ports = append(one.Ports, &vnetv1.OverlayPort{Name: p.Name, Lan: p.LAN})
+		}
+		for _, r := range n.Rules {
+			one.Rules = append(one.Rules, ruleOut(r))
+		}
+		out.Nodes = append(out.Nodes, one)
+	}
+	for _, v := range h.named {
+		out.Vms = append(out.Vms, &vnetv1.VM{Mac: v.MAC.String(), Name: v.Name, Node: string(v.Node), Port: v.Port, Declared: true})
+	}
+	for _, place := range h.places.Snapshot() {
+		if h.userName(place.MAC) == "" {
+			out.Vms = append(out.Vms, &vnetv1.VM{Mac: place.MAC.String(), Name: h.vmName(place), Node: string(place.Node), Port: place.Port})
+		}
+	}
+	for _, l := range h.record.Links {
+		out.Links = append(out.Links, &vnetv1.OverlayLink{A: string(l.A), B: string(l.B), Carrier: cmpOr(l.Carrier, "auto"), Origin: l.Origin.String()})
+	}
+	wishes := &lang.Meaning{}
+	wishes.PutWill(live.Will, lang.Names{})
+	out.Will = statements(wishes)
+	return out
+}
+
+// statements are the lines of a meaning, without the version line.
+func statements(m *lang.Meaning) (lines []string) {
+	for _, s := range lang.Describe(m).Statements()[1:] {
+		lines = append(lines, lang.Step{What: s}.Statement())
+	}
+	return lines
+}
+
+// ApplyOverlay makes the user's part of the overlay what a file says.
+func (p *Proxy) ApplyOverlay(ctx context.Context, req *vnetv1.ApplyOverlayRequest) (*vnetv1.ApplyOverlayResponse, error) {
+	file, err := lang.Check(cmpOr(req.GetName(), "overlay"), []byte(req.GetText()))
+	if err != nil {
+		return nil, invalid("cannot use this file:\n%w", err)
+	}
+	a := &application{p: p, want: file.Meaning(), revision: req.GetRevision(), out: &vnetv1.ApplyOverlayResponse{}}
+	var refused error
+	detour := false
+	if err := p.ask(ctx, func(h *hub) { detour, refused = a.look(h) }); err != nil {
+		return nil, err
+	}
+	if refused != nil || req.GetDryRun() || len(a.out.Steps) == 0 {
+		return a.out, refused
+	}
+	if detour {
+		if err := a.run(ctx, "clearing the way for "+a.what(), cleared); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.run(ctx, a.what(), whole); err != nil {
+		return nil, err
+	}
+	a.carriers(ctx)
+	return a.out, nil
+}
+
+// application is one ApplyOverlay under way.
+type application struct {
+	p        *Proxy
+	want     *lang.Meaning
+	revision string // of the user's part that it starts from; empty = any
+	out      *vnetv1.ApplyOverlayResponse
+	moved    []lang.Link // links that change carrier
+}
+
+func (a *application) what() string {
+	return fmt.Sprintf("applying a file (%d steps)", len(a.out.Steps))
+}
+
+// look works out the steps and whether they can be taken; detour says that going there in one change could lose frames
+// or send them in a circle while some nodes are ahead, so that the star must carry them meanwhile.
+func (a *application) look(h *hub) (detour bool, err error) {
+	live := h.live()
+	a.out.Revision, a.out.Generation = live.Revision(), h.record.Generation
+	if err := a.current(live); err != nil {
+		return false, err
+	}
+	c := live.To(a.want)
+	for _, s := range c.Steps {
+		a.out.Steps = append(a.out.Steps, &vnetv1.OverlayStep{Kind: s.Kind.String(), Statement: s.Statement(), Text: s.String()})
+		if l, ok := s.What.(lang.Link); ok && s.Kind == lang.Modify {
+			a.moved = append(a.moved, l)
+		}
+	}
+	if proxy, named := a.want.Proxy(); named && proxy != h.record.Proxy {
+		return false, precondition("cannot apply: the file says that the Proxy is %s, and it is %s", proxy, h.record.Proxy)
+	}
+	if missing := c.Missing(); len(missing) > 0 {
+		for _, name := range missing {
+			a.out.Notes = append(a.out.Notes, fmt.Sprintf("%s is not in the overlay yet: `vnet launch` starts it", name))
+		}
+		return false, nil
+	}
+	target := numbered(h.record, c.Target)
+	if errs := newErrors(h.record, target); len(errs) > 0 {
+		return false, precondition("cannot apply: %w", errors.Join(errs...))
+	}
+	stages, err := overlay.Plan(h.record, target)
+	var circle *overlay.CycleError
+	switch {
+	case errors.As(err, &circle) && circle.When != endState:
+		return true, nil
+	case err != nil:
+		return false, precondition("%w", err)
+	}
+	return len(stages.Lossy) > 0, nil
+}
+
+// endState is how overlay.Plan calls what the change leads to.
+const endState = "in the end"
+
+// numbered is a copy with numbers for the rules that have none, for looking ahead only.
+func numbered(from, to *overlay.Overlay) *overlay.Overlay {
+	c := to.Clone()
+	next := max(from.NextID(), to.NextID())
+	for _, name := range c.Names() {
+		for i := range c.Nodes[name].Rules {
+			if r := &c.Nodes[name].Rules[i]; r.ID == 0 {
+				r.ID = next
+				next++
+			}
+		}
+	}
+	return c
+}
+
+// current refuses when the user's part is no longer what the client saw.
+func (a *application) current(live lang.Live) error {
+	if now := live.Revision(); a.revision != "" && a.revision != now {
+		return coded(connect.CodeAborted, "cannot apply: somebody else has changed the overlay meanwhile (revision %s, you saw %s); see `vnet diff`, then apply again",
+			[]any{now, a.revision})
+	}
+	return nil
+}
+
+// whole is all of a change.
+func whole(_ *overlay.Overlay, c lang.Change) lang.Change { return c }
+
+// cleared is a change that only takes away what has to go, and no link: the star has the frames then.
+func cleared(from *overlay.Overlay, c lang.Change) lang.Change {
+	to := from.Clone()
+	for name, n := range to.Nodes {
+		n.Rules = slices.DeleteFunc(n.Rules, func(r overlay.Rule) bool {
+			return r.Origin == overlay.OriginUser && !slices.ContainsFunc(c.Target.Nodes[name].Rules, r.SameAs)
+		})
+	}
+	return lang.Change{Target: to}
+}
+
+// run carries out the part of the change that the choice leaves, and waits until the sources have flipped.
+func (a *application) run(ctx context.Context, what string, choose func(*overlay.Overlay, lang.Change) lang.Change) error {
+	outcome := make(chan error, 1)
+	var change lang.Change
+	a.p.mail.leave(func(h *hub) {
+		done := func(result control.Result, err error) {
+			if err == nil && change.VMs != nil {
+				err = h.setWill(time.Now(), change.Will, change.VMs)
+			}
+			if err == nil {
+				took := a.out.Took.AsDuration() + result.Commit
+				a.out.Took, a.out.Generation = durationpb.New(took), h.record.Generation
+				a.out.Revision = h.live().Revision()
+				a.revision = a.out.Revision
+			}
+			outcome <- err
+		}
+		h.changes.submit(time.Now(), &request{what: what, done: done, edit: func(o *overlay.Overlay) error {
+			live := h.liveOf(o)
+			if err := a.current(live); err != nil {
+				return err
+			}
+			full := live.To(a.want)
+			if missing := full.Missing(); len(missing) > 0 {
+				return precondition("cannot apply: the overlay has no node %v; `vnet launch` starts nodes", missing)
+			}
+			if full.VMs == nil {
+				full.VMs = []lang.VM{}
+			}
+			change = choose(o, full)
+			*o = *change.Target.Clone()
+			return nil
+		}})
+	})
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet diff`", what, ctx.Err())
+	}
+}
+
+// carriers moves links that stay but change carrier; what cannot be moved is noted.
+func (a *application) carriers(ctx context.Context) {
+	for _, l := range a.moved {
+		req := &vnetv1.SetLinkCarrierRequest{Node: string(l.A), Peer: string(l.B), Carrier: carrierOf(l.Carrier)}
+		if err := a.p.fetch(ctx, l.A, "SetLinkCarrier", req, &vnetv1.SetLinkCarrierResponse{}); err != nil {
+			a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its carrier for now: %v", l.A, l.B, err))
+		}
+	}
+}
+
+func carrierOf(word string) vnetv1.Carrier {
+	switch word {
+	case "udp":
+		return vnetv1.Carrier_CARRIER_UDP
+	case "tcp":
+		return vnetv1.Carrier_CARRIER_TCP
+	}
+	return vnetv1.Carrier_CARRIER_AUTO
+}
