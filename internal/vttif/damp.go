@@ -56,8 +56,7 @@ func (f *flow) ripe(at time.Duration, global bool) bool {
 		return true
 	}
 	beside := max(f.a.peak, f.b.peak)
-	rate := max(f.slow, f.fast)
-	return rate >= equal*beside || rate >= brisk && rate >= DefaultHigh*beside
+	return max(f.slow, f.fast) >= equal*beside || f.slow >= brisk && f.slow >= DefaultHigh*beside
 }
 
 // remove unpublishes edges that have not been used for RemoveAfter, and groups that are over. It waits a little for edges
