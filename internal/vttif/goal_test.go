@@ -198,3 +198,137 @@ func TestThePeriodIsWithinTwoPercentOfTheTruth(t *testing.T) {
 	}
 	t.Logf("at most %.2f %% off", 100*worst)
 }
+
+func TestThereIsNoPeriodWhereNothingRepeats(t *testing.T) {
+	for name, send := range map[string]func(w *world, dice *rand.Rand){
+		"a stream": func(w *world, _ *rand.Rand) { w.sends(0, 1, 12500) },
+		"packets by chance": func(w *world, dice *rand.Rand) {
+			if dice.IntN(5) == 0 {
+				w.sends(0, 1, 1500*uint64(1+dice.IntN(3)))
+			}
+		},
+		"bursts by chance": func(w *world, dice *rand.Rand) {
+			if w.now%40 < int64(dice.IntN(40)) && dice.IntN(3) == 0 {
+				w.sends(0, 1, 6000)
+				w.sends(1, 2, uint64(dice.IntN(9000)))
+			}
+		},
+	} {
+		dice := rand.New(rand.NewPCG(4, 4))
+		w := newWorld(4, Config{}, dice)
+		last := dice.IntN(4)
+		w.play(12*time.Second, func() {
+			if name == "bursts by chance" && w.now%53 == 0 {
+				last = dice.IntN(4)
+			}
+			if name != "bursts by chance" || last == 0 {
+				send(w, dice)
+			}
+		})
+		if g := w.top.Groups[0].Goal; g.Confidence >= SureEnough {
+			t.Errorf("%s: period %v with confidence %.2f", name, g.Period, g.Confidence)
+		}
+	}
+}
+
+func TestTheGoalFollowsAnApplicationThatGetsFaster(t *testing.T) {
+	dice := rand.New(rand.NewPCG(6, 2))
+	w := newWorld(8, Config{}, dice)
+	j := newJob(t, w, "hypercube", 8, 120*time.Millisecond, 0.4, dice)
+	j.jitter = 0.02
+	w.play(20*time.Second, j.millisecond)
+	before := w.top.Groups[0].Goal
+	var truth float64 // bytes/s, from the beginning of the first iteration
+	for _, s := range w.sites {
+		s.counter.Collect(func(_ Pair, tally Tally) { truth += float64(tally.DeliveredBytes) / 20 })
+	}
+	if off := before.Delivered/truth - 1; math.Abs(off) > 0.02 || math.Abs(before.Trend) > 0.02 {
+		t.Errorf("before: %+v, delivered %.1f %% off", before, 100*off)
+	}
+	j.period = 80
+	w.play(30*time.Second, j.millisecond)
+	after := w.top.Groups[0].Goal
+	if math.Abs(float64(after.Period)/80e6-1) > 0.02 || after.Trend > -0.25 {
+		t.Errorf("after: %+v", after)
+	}
+}
+
+func TestRequestsAndTheirRoundTripAreSeen(t *testing.T) {
+	dice := rand.New(rand.NewPCG(2, 8))
+	w := newWorld(3, Config{}, dice)
+	next, answer := int64(10), int64(-1)
+	requests, began := 0, int64(0)
+	const there = 12 // ms each way, and the server takes 3
+	w.play(20*time.Second, func() {
+		c := func(at int) *Counter { return w.sites[at].counter }
+		switch w.now {
+		case next:
+			c(0).Offered(w.vms[0], w.vms[1], 400, 1, false)
+			answer = w.now + there + 3
+			if w.now > 5000 {
+				if began == 0 {
+					began = w.now
+				}
+				requests++
+			}
+		case next + there:
+			c(1).Delivered(w.vms[0], w.vms[1], 400, 1)
+		case answer:
+			c(1).Offered(w.vms[1], w.vms[0], 9000, 6, false)
+		case answer + there:
+			c(0).Delivered(w.vms[1], w.vms[0], 9000, 6)
+			next = w.now + 20 + dice.Int64N(60) // the client thinks
+		}
+	})
+	g := w.top.Groups[0].Goal
+	rate := float64(requests) / (float64(w.now-began) / 1000)
+	if math.Abs(g.Requests/rate-1) > 0.1 || (g.RoundTrip-27*time.Millisecond).Abs() > time.Millisecond {
+		t.Errorf("%.1f requests/s with a round trip of %v; want %.1f and 27 ms", g.Requests, g.RoundTrip, rate)
+	}
+}
+
+// A ring whose exchanges are ten seconds apart, while a neighbour of it goes on: its edges stay because the period is known.
+func TestEdgesStayForThreePeriods(t *testing.T) {
+	dice := rand.New(rand.NewPCG(7, 7))
+	w := newWorld(4, Config{RemoveAfter: 2 * time.Second}, dice)
+	j := newJob(t, w, "butterfly", 4, 6*time.Second, 0.2, dice)
+	w.play(90*time.Second, j.millisecond)
+	late := 0
+	for _, line := range w.saw {
+		var at float64
+		fmt.Sscanf(line, "%f s", &at)
+		if at > 25 {
+			late++
+		}
+	}
+	if late > 0 || len(w.top.Edges) != 4 {
+		t.Errorf("after the period is known: %d changes\n%v", late, w.saw)
+	}
+}
+
+// Alternation within the effective bound (here 10 s) reaches the union within two full periods and three changes, then none.
+func TestAlternationReachesTheUnion(t *testing.T) {
+	for _, turn := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 4500 * time.Millisecond} {
+		for _, with := range []string{"broadcast", "alltoall", "bus"} {
+			dice := rand.New(rand.NewPCG(1, uint64(turn)))
+			w := newWorld(8, Config{}, dice)
+			a, b := newJob(t, w, "ring", 8, 50*time.Millisecond, 0.3, dice), newJob(t, w, with, 8, 50*time.Millisecond, 0.3, dice)
+			w.play(20*turn+20*time.Second, func() {
+				if w.now/turn.Milliseconds()%2 == 0 {
+					a.millisecond()
+				} else {
+					b.millisecond()
+				}
+			})
+			union := map[workload.Edge]bool{}
+			for _, e := range append(a.schedule.Edges(), b.schedule.Edges()...) {
+				union[e] = true
+			}
+			var last float64
+			fmt.Sscanf(w.saw[len(w.saw)-1], "%f s", &last)
+			if len(w.saw) > 3 || len(w.top.Edges) != len(union) || last > (4*turn).Seconds()+1 {
+				t.Errorf("ring and %s every %v, %d edges together: %v", with, turn, len(union), w.saw)
+			}
+		}
+	}
+}

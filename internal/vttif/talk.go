@@ -53,8 +53,8 @@ func (in *Inferrer) talk(r *Report, from int64) {
 	}
 	for _, p := range order {
 		f, dir := in.flow(p)
-		if f == nil || f.never {
-			continue
+		if f == nil || f.never || !f.pulse[dir].of(r) {
+			continue // who asks is somewhere else: another clock
 		}
 		for ms := range r.BinsLen {
 			if h := heard[p]; h.asked[ms] || h.answered[ms] {
