@@ -41,26 +41,63 @@ type change struct {
 	restores int
 }
 
-func newChange(v View, chosen []wish, why func(vttif.Pair) string) *change {
+// setting is what adaptation wants there to be: nothing else of its own stays.
+type setting struct {
+	chosen []wish
+	routes []route // pinned by the user
+	held   []Ends  // links pinned by the user
+}
+
+// links are those of the user's pins.
+func (s setting) links(o *overlay.Overlay) (all []Ends) {
+	for _, r := range s.routes {
+		all = append(all, r.hops(o)...)
+	}
+	return append(all, s.held...)
+}
+
+func newChange(v View, set setting, why func(vttif.Pair) string) *change {
 	c := &change{target: v.Overlay.Clone(), frozen: v.frozen}
 	missing, wanted := map[placed]bool{}, map[placed]bool{}
-	for _, w := range chosen {
-		for _, d := range w.pairs {
-			for _, r := range d.rules() {
-				missing[r], wanted[r] = true, true
-			}
+	want := func(rules []placed) {
+		for _, r := range rules {
+			missing[r], wanted[r] = true, true
 		}
+	}
+	for _, w := range set.chosen {
+		for _, d := range w.pairs {
+			want(d.rules())
+		}
+	}
+	for _, r := range set.routes {
+		want(r.rules())
 	}
 	dropped := c.drop(wanted, missing)
-	for _, w := range chosen {
+	for _, w := range set.chosen {
 		c.open(w)
 		for _, d := range w.pairs {
-			c.divert(w.ends, d, missing)
+			c.divert(w.ends.String(), d, d.rules(), missing)
 		}
 	}
+	for _, ends := range set.links(v.Overlay) {
+		c.hold(ends)
+	}
+	for _, r := range set.routes {
+		c.divert(r.String(), r.direct, r.rules(), missing)
+	}
 	c.restore(dropped, why)
-	c.close(chosen)
+	c.close(set)
 	return c
+}
+
+// hold opens a link because the user pinned it.
+func (c *change) hold(ends Ends) {
+	if _, ok := c.target.LinkBetween(ends.A, ends.B); ok {
+		return
+	}
+	c.target.AddLink(overlay.MakeLink(ends.A, ends.B, overlay.OriginAdapted))
+	c.opens++
+	c.add(OpenLink, ends.String(), "the user has pinned it")
 }
 
 // drop takes out adapted rules that are not wanted, and what is left from missing; it returns the pairs that lose rules.
@@ -106,9 +143,9 @@ func (c *change) open(w wish) {
 	c.add(OpenLink, w.ends.String(), fmt.Sprintf("%s exchange %s", strings.Join(pairs, ", "), rate(w.rate)))
 }
 
-func (c *change) divert(ends Ends, d direct, missing map[placed]bool) {
+func (c *change) divert(over string, d direct, rules []placed, missing map[placed]bool) {
 	added := false
-	for _, r := range d.rules() {
+	for _, r := range rules {
 		if missing[r] {
 			n := c.target.Nodes[r.node]
 			n.Rules = append(n.Rules, r.rule)
@@ -120,10 +157,14 @@ func (c *change) divert(ends Ends, d direct, missing map[placed]bool) {
 	}
 	c.diverted = append(c.diverted, d)
 	reason := "in place before"
-	if d.group != "" {
+	switch d.group {
+	case "":
+	case "pinned":
+		reason = "the user has pinned this way"
+	default:
 		reason = fmt.Sprintf("%s of a %s", rate(d.rate), d.group)
 	}
-	c.add(Divert, fmt.Sprintf("%s over %s", d, ends), reason)
+	c.add(Divert, fmt.Sprintf("%s over %s", d, over), reason)
 }
 
 func (c *change) restore(pairs []vttif.Pair, why func(vttif.Pair) string) {
@@ -134,10 +175,11 @@ func (c *change) restore(pairs []vttif.Pair, why func(vttif.Pair) string) {
 }
 
 // close strikes out adapted links that are not chosen, unless somebody else's rule takes them.
-func (c *change) close(chosen []wish) {
+func (c *change) close(set setting) {
+	pinned := set.links(c.target)
 	for _, l := range slices.Clone(c.target.Links) {
 		ends := EndsOf(l.A, l.B)
-		keep := slices.ContainsFunc(chosen, func(w wish) bool { return w.ends == ends })
+		keep := slices.ContainsFunc(set.chosen, func(w wish) bool { return w.ends == ends }) || slices.Contains(pinned, ends)
 		if l.Origin != overlay.OriginAdapted || keep || c.frozen(ends) || named(c.target, l.A, l.B) || named(c.target, l.B, l.A) {
 			continue
 		}

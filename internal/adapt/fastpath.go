@@ -52,8 +52,10 @@ func (p *Fastpath) Step(now time.Time, v View) (Proposal, bool) {
 		return Proposal{}, false
 	}
 	wishes := p.wishes(now, v)
-	chosen := p.choose(now, v, wishes)
-	c := newChange(v, chosen, p.why(wishes, chosen, v, now))
+	usable := func(e Ends) bool { return !v.frozen(e) && !barred(v, e, now) }
+	set := setting{routes: p.routes(v, usable), held: held(v, usable)}
+	set.chosen = p.choose(now, v, wishes, set)
+	c := newChange(v, set, p.why(wishes, set.chosen, v, now))
 	if len(c.steps) == 0 {
 		p.last = Proposal{}
 		return Proposal{}, false
@@ -109,14 +111,27 @@ func (p *Fastpath) remember(now time.Time, v View) {
 	p.opened, p.seen = opened, seen
 }
 
-// choose takes the links that may be open at once: those that cost nothing, those opened of late, then the strongest.
-func (p *Fastpath) choose(now time.Time, v View, wishes []wish) []wish {
+// choose takes the links that may be open at once: those that cost nothing, those opened of late, then the strongest. What
+// the user has pinned is open whatever the limits, and counts.
+func (p *Fastpath) choose(now time.Time, v View, wishes []wish, set setting) []wish {
 	held := max(holdFor, holdBounds*v.Bound)
 	var chosen, costly []wish
+	room, open := newRoom(p.cfg.MaxLinks, v.Will), map[Ends]bool{}
+	for _, ends := range set.links(v.Overlay) {
+		if l, there := v.Overlay.LinkBetween(ends.A, ends.B); (!there || l.Origin == overlay.OriginAdapted) && !open[ends] {
+			room.take(ends)
+			open[ends] = true
+		}
+	}
+	for ends := range p.opened {
+		if v.frozen(ends) && !open[ends] {
+			room.take(ends)
+		}
+	}
 	for _, w := range wishes {
 		switch {
 		case barred(v, w.ends, now):
-		case w.free || p.cfg.MaxLinks <= 0:
+		case w.free || open[w.ends]:
 			chosen = append(chosen, w)
 		default:
 			costly = append(costly, w)
@@ -129,21 +144,21 @@ func (p *Fastpath) choose(now time.Time, v View, wishes []wish) []wish {
 		return 1
 	}
 	strength := func(w wish) float64 {
+		rate := w.rate / v.Will.CostOf(w.ends.A, w.ends.B)
 		if _, open := p.opened[w.ends]; open {
-			return w.rate * keepFactor
+			return rate * keepFactor
 		}
-		return w.rate
+		return rate
 	}
 	slices.SortFunc(costly, func(x, y wish) int {
 		return cmp.Or(cmp.Compare(young(x), young(y)), cmp.Compare(strength(y), strength(x)), x.ends.compare(y.ends))
 	})
-	budget := p.cfg.MaxLinks
-	for ends := range p.opened {
-		if v.frozen(ends) {
-			budget--
+	for _, w := range costly {
+		if room.fits(w.ends) {
+			room.take(w.ends)
+			chosen = append(chosen, w)
 		}
 	}
-	chosen = append(chosen, costly[:min(len(costly), max(budget, 0))]...)
 	slices.SortFunc(chosen, func(x, y wish) int { return cmp.Or(cmp.Compare(y.rate, x.rate), x.ends.compare(y.ends)) })
 	return chosen
 }
@@ -168,12 +183,25 @@ func (p *Fastpath) why(wishes, chosen []wish, v View, now time.Time) func(vttif.
 			return "a VM has moved"
 		}
 		ends, wanted := among(wishes, pair)
+		_, fixed := v.Will.PathOf(pair.Src, pair.Dst)
 		switch {
+		case fixed:
+			return "the user has pinned another way, or the pinned one cannot be had"
+		case v.Will.ForbiddenPair(pair.Src, pair.Dst):
+			return "the user keeps the pair on the star"
 		case wanted && barred(v, ends, now):
 			return fmt.Sprintf("link %s failed", ends)
 		case wanted:
-			return fmt.Sprintf("stronger pairs take the %d links allowed", p.cfg.MaxLinks)
+			return p.crowded(v)
 		}
 		return "no longer part of an application's topology"
 	}
+}
+
+// crowded says which limit left no room for a link.
+func (p *Fastpath) crowded(v View) string {
+	if len(v.Will.MaxAt) > 0 || p.cfg.MaxLinks == 0 {
+		return "stronger pairs take the links allowed"
+	}
+	return fmt.Sprintf("stronger pairs take the %d links allowed", p.cfg.MaxLinks)
 }

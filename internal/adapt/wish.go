@@ -34,7 +34,7 @@ func (p *Fastpath) wishes(now time.Time, v View) []wish {
 			return
 		}
 		ends := EndsOf(va.Node, vb.Node)
-		if v.frozen(ends) {
+		if _, fixed := v.Will.PathOf(a, b); v.frozen(ends) || fixed || v.Will.ForbiddenPair(a, b) || v.Will.Forbidden(ends.A, ends.B) {
 			return
 		}
 		w := byEnds[ends]

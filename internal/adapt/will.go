@@ -1,0 +1,142 @@
+package adapt
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
+
+// route is a way that the user has pinned for two VMs, as it is now: it moves with them.
+type route struct {
+	direct
+	way []overlay.Name // from a's node to b's
+}
+
+// hops are the links of the way that are not the star's.
+func (r route) hops(o *overlay.Overlay) (ends []Ends) {
+	for i := range len(r.way) - 1 {
+		if !o.IsStar(r.way[i], r.way[i+1]) {
+			ends = append(ends, EndsOf(r.way[i], r.way[i+1]))
+		}
+	}
+	return ends
+}
+
+// String is the way in words.
+func (r route) String() string {
+	var names []string
+	for _, n := range r.way {
+		names = append(names, string(n))
+	}
+	return strings.Join(names, "–")
+}
+
+// rules lead the frames of both VMs along the way. Each names the side where its frames come in, so that no other frame
+// meets them and what strays takes the star.
+func (r route) rules() []placed {
+	var all []placed
+	for _, turned := range [2]bool{false, true} {
+		way, from, to := slices.Clone(r.way), r.a, r.b
+		if turned {
+			slices.Reverse(way)
+			from, to = r.b, r.a
+		}
+		for i, at := range way {
+			rule := overlay.Rule{
+				Arrival: overlay.AtPort(from.Port), Src: overlay.ExactMAC(from.MAC), Dst: overlay.ExactMAC(to.MAC),
+				Out: overlay.AtPort(to.Port), Origin: overlay.OriginAdapted,
+			}
+			if i > 0 {
+				rule.Arrival = overlay.AtLink(way[i-1])
+			}
+			if i < len(way)-1 {
+				rule.Out = overlay.AtLink(way[i+1])
+			}
+			all = append(all, placed{at, rule})
+		}
+	}
+	return all
+}
+
+// routes are the pinned ways that can be had now: of VMs whose places are known, over nodes that are here and links that are
+// neither barred nor forbidden.
+func (p *Fastpath) routes(v View, usable func(Ends) bool) (list []route) {
+	for _, pin := range v.Will.Pins {
+		a, okA := v.Overlay.VMs[pin.X]
+		b, okB := v.Overlay.VMs[pin.Y]
+		if pin.Kind != overlay.PinPath || pin.Star || !okA || !okB || a.Node == b.Node || a.Port == "" || b.Port == "" {
+			continue
+		}
+		r := route{direct: direct{a: a, b: b, group: "pinned"}, way: slices.Concat([]overlay.Name{a.Node}, pin.Via, []overlay.Name{b.Node})}
+		r.way = slices.Compact(r.way)
+		if !r.possible(v) || slices.ContainsFunc(r.hops(v.Overlay), func(e Ends) bool { return !usable(e) || v.Will.Forbidden(e.A, e.B) }) {
+			continue
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// possible tells whether the nodes are there, none is crossed twice, and the user has made no rules for the pair.
+func (r route) possible(v View) bool {
+	seen := map[overlay.Name]bool{}
+	for i, n := range r.way {
+		if seen[n] || v.Overlay.Nodes[n] == nil || v.Away[n] || i > 0 && i < len(r.way)-1 && v.Will.NoTransit(n) {
+			return false
+		}
+		seen[n] = true
+	}
+	star := len(r.way) == 2 && v.Overlay.IsStar(r.way[0], r.way[1])
+	star = star || len(r.way) == 3 && r.way[1] == v.Overlay.Proxy
+	return !star && !pinned(v.Overlay, r.a, r.b) && !pinned(v.Overlay, r.b, r.a)
+}
+
+// held are the links that the user has pinned and that can be had now.
+func held(v View, usable func(Ends) bool) (list []Ends) {
+	for _, pin := range v.Will.Pins {
+		ends := EndsOf(pin.A, pin.B)
+		if pin.Kind == overlay.PinLink && v.Overlay.Nodes[pin.A] != nil && v.Overlay.Nodes[pin.B] != nil && !v.Overlay.IsStar(pin.A, pin.B) && usable(ends) {
+			list = append(list, ends)
+		}
+	}
+	return list
+}
+
+// room is how many links adaptation may still open.
+type room struct {
+	all   int // meaningless without limit
+	limit bool
+	at    map[overlay.Name]int
+}
+
+func newRoom(max int, w overlay.Will) *room {
+	r := &room{all: max, limit: max > 0, at: map[overlay.Name]int{}}
+	for n, most := range w.MaxAt {
+		r.at[n] = most
+	}
+	return r
+}
+
+// take counts a link, whether there is room for it or not.
+func (r *room) take(e Ends) {
+	r.all--
+	for _, n := range [2]overlay.Name{e.A, e.B} {
+		if _, limited := r.at[n]; limited {
+			r.at[n]--
+		}
+	}
+}
+
+// fits tells whether there is room for one more.
+func (r *room) fits(e Ends) bool {
+	if r.limit && r.all <= 0 {
+		return false
+	}
+	for _, n := range [2]overlay.Name{e.A, e.B} {
+		if most, limited := r.at[n]; limited && most <= 0 {
+			return false
+		}
+	}
+	return true
+}
