@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -30,6 +31,21 @@ type streamReport struct {
 	Reordered  int     `json:"reordered"` // came after a higher number
 	LongestGap float64 `json:"gap_ms"`    // longest time without any packet
 	MaxDelay   float64 `json:"max_ms"`    // longest way of a packet; sender and receiver share the machine's clock
+
+	// When, in Unix ns, at most 20,000 of each: what was lost, by the time its successor was sent; what came late or twice.
+	LostAt      []int64 `json:"lost_at,omitempty"`
+	ReorderedAt []int64 `json:"reordered_at,omitempty"`
+	DuplicateAt []int64 `json:"duplicate_at,omitempty"`
+}
+
+// eventsKept bounds the times in a report: far more than a run that can still pass has.
+const eventsKept = 20000
+
+func keepTime(list []int64, at int64) []int64 {
+	if len(list) >= eventsKept {
+		return list
+	}
+	return append(list, at)
 }
 
 // sendStream: stream-send --to ADDR --rate N [--bytes N] [--count N]. It sends until SIGTERM, then prints how many it sent.
@@ -92,7 +108,7 @@ func receiveStream([]string) int {
 }
 
 func count(conn *net.UDPConn) (r streamReport) {
-	seen := map[int]bool{}
+	seen := map[int]int64{} // when each was sent
 	buf := make([]byte, 65536)
 	var last time.Time
 	r.Highest = -1
@@ -112,26 +128,39 @@ func count(conn *net.UDPConn) (r streamReport) {
 			r.LongestGap = max(r.LongestGap, float64(now.Sub(last).Microseconds())/1000)
 		}
 		last = now
-		switch {
-		case seen[number]:
+		if _, twice := seen[number]; twice {
 			r.Duplicates++
+			r.DuplicateAt = keepTime(r.DuplicateAt, now.UnixNano())
 			continue
-		case number < r.Highest:
-			r.Reordered++
 		}
-		seen[number] = true
+		if number < r.Highest {
+			r.Reordered++
+			r.ReorderedAt = keepTime(r.ReorderedAt, now.UnixNano())
+		}
+		seen[number] = sent.UnixNano()
 		r.Received++
 		r.Highest = max(r.Highest, number)
 	}
-	for i := 0; i < r.Highest; i++ {
-		if !seen[i] {
-			r.LostCount++
-			if len(r.Lost) < 1000 {
-				r.Lost = append(r.Lost, i)
-			}
+	r.missing(seen)
+	return r
+}
+
+// missing finds what never came, and when it was sent.
+func (r *streamReport) missing(seen map[int]int64) {
+	next := int64(0)
+	for i := r.Highest; i >= 0; i-- {
+		if at, came := seen[i]; came {
+			next = at
+			continue
+		}
+		r.LostCount++
+		r.LostAt = keepTime(r.LostAt, next)
+		if len(r.Lost) < 1000 {
+			r.Lost = append(r.Lost, i)
 		}
 	}
-	return r
+	slices.Reverse(r.Lost)
+	slices.Reverse(r.LostAt)
 }
 
 // stream is a numbered stream under way.
