@@ -42,10 +42,14 @@ func TestDocumentedCommandsExist(t *testing.T) {
 // commandLines are what stands behind each `vnet` that is typed: in a span of code, or on a line of a block of code.
 func commandLines(text string) []string {
 	var lines []string
-	fenced := false
+	fenced, typing := false, false
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "```") {
+		if kind, ok := strings.CutPrefix(strings.TrimSpace(line), "```"); ok {
 			fenced = !fenced
+			typing = kind == "" || kind == "sh" // and not yaml, json or the overlay's own language
+			continue
+		}
+		if fenced && !typing {
 			continue
 		}
 		if fenced || strings.HasPrefix(line, "    ") {
@@ -61,7 +65,8 @@ func commandLines(text string) []string {
 
 // typed finds a command line of the program in a line: at its beginning, behind sudo, or behind the -- of another program.
 func typed(line string) []string {
-	begins := regexp.MustCompile(`^\s*(?:\$ )?(?:sudo (?:-E )?)?(?:go run \./cmd/)?vnet( .*)?$`)
+	// `vnet 1` is no command but how a file begins.
+	begins := regexp.MustCompile(`^\s*(?:\$ )?(?:sudo (?:-E )?)?(?:go run \./cmd/)?vnet( [^0-9].*)?$`)
 	var found []string
 	for part := range strings.SplitSeq(line, " -- ") {
 		for one := range strings.SplitSeq(part, " && ") {
