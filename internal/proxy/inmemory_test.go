@@ -36,23 +36,21 @@ type tally struct{ accepted, circles, twice, refused, failed, probes, arrived, c
 func TestRandomOverlays(t *testing.T) {
 	p := issuePapers(t, 6)
 	var sum tally
-	seeds := make(chan uint64, *worldCount) // holds all: a world that fails ends its worker
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for seed := range seeds {
-				synctest.Test(t, func(t *testing.T) { (&story{sum: &sum}).live(t, p, seed) })
-			}
-		})
-	}
-	for seed := *firstWorld; seed < *firstWorld+uint64(*worldCount) && !t.Failed(); seed++ {
-		seeds <- seed
-	}
-	close(seeds)
-	workers.Wait()
-	t.Logf("%d worlds: %d changes accepted, refused %d for a circle, %d for a duplicate, %d for another reason; %d failed; %d of %d probes arrived; %d crashes, %d cuts; %d accounts balanced to the frame",
+	t.Run("worlds", func(t *testing.T) {
+		shards := runtime.GOMAXPROCS(0)
+		for shard := range shards {
+			t.Run(fmt.Sprint(shard), func(t *testing.T) {
+				t.Parallel()
+				for n := shard; n < *worldCount && !t.Failed(); n += shards {
+					seed := *firstWorld + uint64(n)
+					synctest.Test(t, func(t *testing.T) { (&story{sum: &sum}).live(t, p, seed) })
+				}
+			})
+		}
+	})
+	t.Logf("%d worlds: %d changes accepted, refused %d for a circle, %d for a duplicate, %d for another reason; %d failed; %d probes sent, %d arrivals; %d crashes, %d cuts; %d accounts balanced to the frame",
 		*worldCount, sum.accepted.Load(), sum.circles.Load(), sum.twice.Load(), sum.refused.Load(), sum.failed.Load(),
-		sum.arrived.Load(), sum.probes.Load(), sum.crashes.Load(), sum.cuts.Load(), sum.balanced.Load())
+		sum.probes.Load(), sum.arrived.Load(), sum.crashes.Load(), sum.cuts.Load(), sum.balanced.Load())
 	if *worldCount >= 20 && (sum.accepted.Load() == 0 || sum.circles.Load() == 0 || sum.arrived.Load() == 0 || sum.balanced.Load() == 0) {
 		t.Error("the worlds are too dull to show anything")
 	}
