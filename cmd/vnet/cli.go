@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -95,7 +96,7 @@ func (c *cli) root() *cobra.Command {
 		Args:              cobra.NoArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return c.check() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd) },
 		RunE:              c.do(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
 	root.SetIn(c.in)
@@ -113,9 +114,13 @@ func (c *cli) root() *cobra.Command {
 }
 
 // check refuses flags that make no sense before any command runs.
-func (c *cli) check() error {
-	if c.output != "table" && c.output != "json" {
-		return usagef("cannot print as %q: give -o table or -o json", c.output)
+func (c *cli) check(cmd *cobra.Command) error {
+	if more := cmd.Annotations[formatsKey]; c.output != "table" && c.output != "json" && !slices.Contains(strings.Fields(more), c.output) {
+		text := ""
+		for _, f := range strings.Fields(more) {
+			text += ", -o " + f
+		}
+		return usagef("cannot print as %q: give -o table or -o json%s", c.output, text)
 	}
 	if err := overlay.ValidName(c.overlay); err != nil {
 		return usagef("cannot use --overlay: %w", err)
@@ -126,6 +131,14 @@ func (c *cli) check() error {
 		}
 	}
 	return nil
+}
+
+// formatsKey is the annotation of commands that print in further formats.
+const formatsKey = "formats"
+
+// formats says in what else a command can print.
+func formats(more ...string) map[string]string {
+	return map[string]string{formatsKey: strings.Join(more, " ")}
 }
 
 // do wraps a command's code, so that run can tell its errors from those of the command line.

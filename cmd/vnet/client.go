@@ -85,6 +85,21 @@ func (c *cli) nodeNames() []string {
 	return names
 }
 
+// vmNames offers the names of VMs for completion.
+func (c *cli) vmNames(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, completeTime)
+	defer cancel()
+	resp, err := c.daemon().GetOverlay(ctx, &api.GetOverlayRequest{Node: c.node})
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, v := range resp.GetOverlay().GetVms() {
+		names = append(names, cmp.Or(v.GetName(), v.GetMac()))
+	}
+	return names
+}
+
 // linkNames offers the links of the node for completion.
 func (c *cli) linkNames() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), completeTime)

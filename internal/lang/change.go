@@ -319,3 +319,32 @@ func (m *Meaning) named() []Node {
 	}
 	return all
 }
+
+// Without is the meaning without some nodes and every statement that names one of them.
+func (m *Meaning) Without(gone []overlay.Name) *Meaning {
+	is := func(names ...overlay.Name) bool {
+		return slices.ContainsFunc(names, func(n overlay.Name) bool { return n != "" && slices.Contains(gone, n) })
+	}
+	return &Meaning{
+		Nodes:   slices.DeleteFunc(slices.Clone(m.Nodes), func(n Node) bool { return is(n.Name) }),
+		VMs:     slices.DeleteFunc(slices.Clone(m.VMs), func(v VM) bool { return is(v.Node) }),
+		Links:   slices.DeleteFunc(slices.Clone(m.Links), func(l Link) bool { return is(l.A, l.B) }),
+		Rules:   slices.DeleteFunc(slices.Clone(m.Rules), func(r Rule) bool { return is(r.Node, r.From.Peer(), r.To.Peer()) || m.lives(r, is) }),
+		Pins:    slices.DeleteFunc(slices.Clone(m.Pins), func(p Pin) bool { return is(append(slices.Clone(p.Via), p.A, p.B)...) || m.vmsLive(is, p.X, p.Y) }),
+		Forbids: slices.DeleteFunc(slices.Clone(m.Forbids), func(f Forbid) bool { return is(f.A, f.B) || m.vmsLive(is, f.X, f.Y) }),
+		Limits:  slices.DeleteFunc(slices.Clone(m.Limits), func(l MaxLinks) bool { return is(l.Node) }),
+		Costs:   slices.DeleteFunc(slices.Clone(m.Costs), func(c Cost) bool { return is(c.A, c.B) }),
+		Mode:    m.Mode,
+	}
+}
+
+// lives says whether a VM of the rule is at one of the nodes.
+func (m *Meaning) lives(r Rule, is func(...overlay.Name) bool) bool {
+	return m.vmsLive(is, r.Src.VM, r.Dst.VM)
+}
+
+func (m *Meaning) vmsLive(is func(...overlay.Name) bool, refs ...VMRef) bool {
+	return slices.ContainsFunc(m.VMs, func(v VM) bool {
+		return is(v.Node) && slices.ContainsFunc(refs, func(r VMRef) bool { return r.Name == v.Name })
+	})
+}

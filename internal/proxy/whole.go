@@ -85,7 +85,11 @@ func (h *hub) describeOverlay() *vnetv1.Overlay {
 		out.Nodes = append(out.Nodes, one)
 	}
 	for _, v := range h.named {
-		out.Vms = append(out.Vms, &vnetv1.VM{Mac: v.MAC.String(), Name: v.Name, Node: string(v.Node), Port: v.Port, Declared: true})
+		one := &vnetv1.VM{Mac: v.MAC.String(), Name: v.Name, Node: string(v.Node), Port: v.Port, Named: true, Declared: v.Node != ""}
+		if place, ok := h.places.Place(v.MAC); ok && v.Node == "" {
+			one.Node, one.Port = string(place.Node), place.Port
+		}
+		out.Vms = append(out.Vms, one)
 	}
 	for _, place := range h.places.Snapshot() {
 		if h.userName(place.MAC) == "" {

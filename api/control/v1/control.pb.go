@@ -41,6 +41,7 @@ type Envelope struct {
 	//	*Envelope_Traffic
 	//	*Envelope_Ready
 	//	*Envelope_Event
+	//	*Envelope_Tune
 	Body          isEnvelope_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -182,6 +183,15 @@ func (x *Envelope) GetEvent() *Event {
 	return nil
 }
 
+func (x *Envelope) GetTune() *Tune {
+	if x != nil {
+		if x, ok := x.Body.(*Envelope_Tune); ok {
+			return x.Tune
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Body interface {
 	isEnvelope_Body()
 }
@@ -230,6 +240,10 @@ type Envelope_Event struct {
 	Event *Event `protobuf:"bytes,11,opt,name=event,proto3,oneof"`
 }
 
+type Envelope_Tune struct {
+	Tune *Tune `protobuf:"bytes,12,opt,name=tune,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Body() {}
 
 func (*Envelope_Welcome) isEnvelope_Body() {}
@@ -252,6 +266,53 @@ func (*Envelope_Ready) isEnvelope_Body() {}
 
 func (*Envelope_Event) isEnvelope_Body() {}
 
+func (*Envelope_Tune) isEnvelope_Body() {}
+
+// Tune tells a host how often the Proxy wants to hear of its traffic.
+type Tune struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReportUs      int64                  `protobuf:"varint,1,opt,name=report_us,json=reportUs,proto3" json:"report_us,omitempty"` // microseconds between two reports
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tune) Reset() {
+	*x = Tune{}
+	mi := &file_control_v1_control_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tune) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tune) ProtoMessage() {}
+
+func (x *Tune) ProtoReflect() protoreflect.Message {
+	mi := &file_control_v1_control_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tune.ProtoReflect.Descriptor instead.
+func (*Tune) Descriptor() ([]byte, []int) {
+	return file_control_v1_control_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Tune) GetReportUs() int64 {
+	if x != nil {
+		return x.ReportUs
+	}
+	return 0
+}
+
 // Ready says that its sender delivers frames from this link from now on. It is
 // the first message of whoever dialled a link that is not a star link.
 type Ready struct {
@@ -262,7 +323,7 @@ type Ready struct {
 
 func (x *Ready) Reset() {
 	*x = Ready{}
-	mi := &file_control_v1_control_proto_msgTypes[1]
+	mi := &file_control_v1_control_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +335,7 @@ func (x *Ready) String() string {
 func (*Ready) ProtoMessage() {}
 
 func (x *Ready) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[1]
+	mi := &file_control_v1_control_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +348,7 @@ func (x *Ready) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ready.ProtoReflect.Descriptor instead.
 func (*Ready) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{1}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{2}
 }
 
 // Hello opens a session: what the host is, and what it really holds.
@@ -307,7 +368,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_control_v1_control_proto_msgTypes[2]
+	mi := &file_control_v1_control_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -319,7 +380,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[2]
+	mi := &file_control_v1_control_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -332,7 +393,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{2}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Hello) GetName() string {
@@ -402,7 +463,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_control_v1_control_proto_msgTypes[3]
+	mi := &file_control_v1_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +475,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[3]
+	mi := &file_control_v1_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +488,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Port) GetName() string {
@@ -464,7 +525,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_control_v1_control_proto_msgTypes[4]
+	mi := &file_control_v1_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +537,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[4]
+	mi := &file_control_v1_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +550,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Link) GetPeer() string {
@@ -542,7 +603,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_control_v1_control_proto_msgTypes[5]
+	mi := &file_control_v1_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +615,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[5]
+	mi := &file_control_v1_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +628,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Rule) GetId() uint64 {
@@ -627,7 +688,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_v1_control_proto_msgTypes[6]
+	mi := &file_control_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +700,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[6]
+	mi := &file_control_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +713,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Welcome) GetProxy() string {
@@ -715,7 +776,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_control_v1_control_proto_msgTypes[7]
+	mi := &file_control_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +788,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[7]
+	mi := &file_control_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +801,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Announce) GetBoot() uint64 {
@@ -777,7 +838,7 @@ type Sighting struct {
 
 func (x *Sighting) Reset() {
 	*x = Sighting{}
-	mi := &file_control_v1_control_proto_msgTypes[8]
+	mi := &file_control_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +850,7 @@ func (x *Sighting) String() string {
 func (*Sighting) ProtoMessage() {}
 
 func (x *Sighting) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[8]
+	mi := &file_control_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +863,7 @@ func (x *Sighting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sighting.ProtoReflect.Descriptor instead.
 func (*Sighting) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Sighting) GetMac() []byte {
@@ -852,7 +913,7 @@ type Directory struct {
 
 func (x *Directory) Reset() {
 	*x = Directory{}
-	mi := &file_control_v1_control_proto_msgTypes[9]
+	mi := &file_control_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +925,7 @@ func (x *Directory) String() string {
 func (*Directory) ProtoMessage() {}
 
 func (x *Directory) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[9]
+	mi := &file_control_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +938,7 @@ func (x *Directory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Directory.ProtoReflect.Descriptor instead.
 func (*Directory) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Directory) GetVersion() uint64 {
@@ -922,7 +983,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_control_v1_control_proto_msgTypes[10]
+	mi := &file_control_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +995,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[10]
+	mi := &file_control_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1008,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Place) GetMac() []byte {
@@ -1008,7 +1069,7 @@ type StageRequest struct {
 
 func (x *StageRequest) Reset() {
 	*x = StageRequest{}
-	mi := &file_control_v1_control_proto_msgTypes[11]
+	mi := &file_control_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1081,7 @@ func (x *StageRequest) String() string {
 func (*StageRequest) ProtoMessage() {}
 
 func (x *StageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[11]
+	mi := &file_control_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1094,7 @@ func (x *StageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRequest.ProtoReflect.Descriptor instead.
 func (*StageRequest) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StageRequest) GetChange() uint64 {
@@ -1105,7 +1166,7 @@ type LinkSpec struct {
 
 func (x *LinkSpec) Reset() {
 	*x = LinkSpec{}
-	mi := &file_control_v1_control_proto_msgTypes[12]
+	mi := &file_control_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1178,7 @@ func (x *LinkSpec) String() string {
 func (*LinkSpec) ProtoMessage() {}
 
 func (x *LinkSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[12]
+	mi := &file_control_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1191,7 @@ func (x *LinkSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkSpec.ProtoReflect.Descriptor instead.
 func (*LinkSpec) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LinkSpec) GetPeer() string {
@@ -1183,7 +1244,7 @@ type StageReply struct {
 
 func (x *StageReply) Reset() {
 	*x = StageReply{}
-	mi := &file_control_v1_control_proto_msgTypes[13]
+	mi := &file_control_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1256,7 @@ func (x *StageReply) String() string {
 func (*StageReply) ProtoMessage() {}
 
 func (x *StageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[13]
+	mi := &file_control_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1269,7 @@ func (x *StageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageReply.ProtoReflect.Descriptor instead.
 func (*StageReply) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StageReply) GetChange() uint64 {
@@ -1270,7 +1331,7 @@ type LinkFailure struct {
 
 func (x *LinkFailure) Reset() {
 	*x = LinkFailure{}
-	mi := &file_control_v1_control_proto_msgTypes[14]
+	mi := &file_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1343,7 @@ func (x *LinkFailure) String() string {
 func (*LinkFailure) ProtoMessage() {}
 
 func (x *LinkFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[14]
+	mi := &file_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1356,7 @@ func (x *LinkFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkFailure.ProtoReflect.Descriptor instead.
 func (*LinkFailure) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LinkFailure) GetPeer() string {
@@ -1325,7 +1386,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_control_v1_control_proto_msgTypes[15]
+	mi := &file_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1398,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[15]
+	mi := &file_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1411,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Call) GetId() uint64 {
@@ -1393,7 +1454,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_control_v1_control_proto_msgTypes[16]
+	mi := &file_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1466,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[16]
+	mi := &file_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1479,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -1465,7 +1526,7 @@ type TrafficReport struct {
 
 func (x *TrafficReport) Reset() {
 	*x = TrafficReport{}
-	mi := &file_control_v1_control_proto_msgTypes[17]
+	mi := &file_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1538,7 @@ func (x *TrafficReport) String() string {
 func (*TrafficReport) ProtoMessage() {}
 
 func (x *TrafficReport) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[17]
+	mi := &file_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1551,7 @@ func (x *TrafficReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficReport.ProtoReflect.Descriptor instead.
 func (*TrafficReport) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TrafficReport) GetBoot() uint64 {
@@ -1555,7 +1616,7 @@ type TrafficBins struct {
 
 func (x *TrafficBins) Reset() {
 	*x = TrafficBins{}
-	mi := &file_control_v1_control_proto_msgTypes[18]
+	mi := &file_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1628,7 @@ func (x *TrafficBins) String() string {
 func (*TrafficBins) ProtoMessage() {}
 
 func (x *TrafficBins) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[18]
+	mi := &file_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1641,7 @@ func (x *TrafficBins) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficBins.ProtoReflect.Descriptor instead.
 func (*TrafficBins) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TrafficBins) GetSrc() []byte {
@@ -1626,7 +1687,7 @@ type TrafficDelta struct {
 
 func (x *TrafficDelta) Reset() {
 	*x = TrafficDelta{}
-	mi := &file_control_v1_control_proto_msgTypes[19]
+	mi := &file_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1699,7 @@ func (x *TrafficDelta) String() string {
 func (*TrafficDelta) ProtoMessage() {}
 
 func (x *TrafficDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[19]
+	mi := &file_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1712,7 @@ func (x *TrafficDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficDelta.ProtoReflect.Descriptor instead.
 func (*TrafficDelta) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TrafficDelta) GetSrc() []byte {
@@ -1716,7 +1777,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_control_v1_control_proto_msgTypes[20]
+	mi := &file_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1789,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[20]
+	mi := &file_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1802,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Event) GetTimeUs() int64 {
@@ -1776,7 +1837,7 @@ var File_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x18control/v1/control.proto\x12\x0fvnet.control.v1\"\xef\x04\n" +
+	"\x18control/v1/control.proto\x12\x0fvnet.control.v1\"\x9c\x05\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.vnet.control.v1.HelloH\x00R\x05hello\x124\n" +
 	"\awelcome\x18\x02 \x01(\v2\x18.vnet.control.v1.WelcomeH\x00R\awelcome\x127\n" +
@@ -1790,8 +1851,11 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\atraffic\x18\t \x01(\v2\x1e.vnet.control.v1.TrafficReportH\x00R\atraffic\x12.\n" +
 	"\x05ready\x18\n" +
 	" \x01(\v2\x16.vnet.control.v1.ReadyH\x00R\x05ready\x12.\n" +
-	"\x05event\x18\v \x01(\v2\x16.vnet.control.v1.EventH\x00R\x05eventB\x06\n" +
-	"\x04body\"\a\n" +
+	"\x05event\x18\v \x01(\v2\x16.vnet.control.v1.EventH\x00R\x05event\x12+\n" +
+	"\x04tune\x18\f \x01(\v2\x15.vnet.control.v1.TuneH\x00R\x04tuneB\x06\n" +
+	"\x04body\"#\n" +
+	"\x04Tune\x12\x1b\n" +
+	"\treport_us\x18\x01 \x01(\x03R\breportUs\"\a\n" +
 	"\x05Ready\"\x90\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -1940,60 +2004,62 @@ func file_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_control_v1_control_proto_rawDescData
 }
 
-var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_control_v1_control_proto_goTypes = []any{
 	(*Envelope)(nil),      // 0: vnet.control.v1.Envelope
-	(*Ready)(nil),         // 1: vnet.control.v1.Ready
-	(*Hello)(nil),         // 2: vnet.control.v1.Hello
-	(*Port)(nil),          // 3: vnet.control.v1.Port
-	(*Link)(nil),          // 4: vnet.control.v1.Link
-	(*Rule)(nil),          // 5: vnet.control.v1.Rule
-	(*Welcome)(nil),       // 6: vnet.control.v1.Welcome
-	(*Announce)(nil),      // 7: vnet.control.v1.Announce
-	(*Sighting)(nil),      // 8: vnet.control.v1.Sighting
-	(*Directory)(nil),     // 9: vnet.control.v1.Directory
-	(*Place)(nil),         // 10: vnet.control.v1.Place
-	(*StageRequest)(nil),  // 11: vnet.control.v1.StageRequest
-	(*LinkSpec)(nil),      // 12: vnet.control.v1.LinkSpec
-	(*StageReply)(nil),    // 13: vnet.control.v1.StageReply
-	(*LinkFailure)(nil),   // 14: vnet.control.v1.LinkFailure
-	(*Call)(nil),          // 15: vnet.control.v1.Call
-	(*Answer)(nil),        // 16: vnet.control.v1.Answer
-	(*TrafficReport)(nil), // 17: vnet.control.v1.TrafficReport
-	(*TrafficBins)(nil),   // 18: vnet.control.v1.TrafficBins
-	(*TrafficDelta)(nil),  // 19: vnet.control.v1.TrafficDelta
-	(*Event)(nil),         // 20: vnet.control.v1.Event
-	nil,                   // 21: vnet.control.v1.Event.FieldsEntry
+	(*Tune)(nil),          // 1: vnet.control.v1.Tune
+	(*Ready)(nil),         // 2: vnet.control.v1.Ready
+	(*Hello)(nil),         // 3: vnet.control.v1.Hello
+	(*Port)(nil),          // 4: vnet.control.v1.Port
+	(*Link)(nil),          // 5: vnet.control.v1.Link
+	(*Rule)(nil),          // 6: vnet.control.v1.Rule
+	(*Welcome)(nil),       // 7: vnet.control.v1.Welcome
+	(*Announce)(nil),      // 8: vnet.control.v1.Announce
+	(*Sighting)(nil),      // 9: vnet.control.v1.Sighting
+	(*Directory)(nil),     // 10: vnet.control.v1.Directory
+	(*Place)(nil),         // 11: vnet.control.v1.Place
+	(*StageRequest)(nil),  // 12: vnet.control.v1.StageRequest
+	(*LinkSpec)(nil),      // 13: vnet.control.v1.LinkSpec
+	(*StageReply)(nil),    // 14: vnet.control.v1.StageReply
+	(*LinkFailure)(nil),   // 15: vnet.control.v1.LinkFailure
+	(*Call)(nil),          // 16: vnet.control.v1.Call
+	(*Answer)(nil),        // 17: vnet.control.v1.Answer
+	(*TrafficReport)(nil), // 18: vnet.control.v1.TrafficReport
+	(*TrafficBins)(nil),   // 19: vnet.control.v1.TrafficBins
+	(*TrafficDelta)(nil),  // 20: vnet.control.v1.TrafficDelta
+	(*Event)(nil),         // 21: vnet.control.v1.Event
+	nil,                   // 22: vnet.control.v1.Event.FieldsEntry
 }
 var file_control_v1_control_proto_depIdxs = []int32{
-	2,  // 0: vnet.control.v1.Envelope.hello:type_name -> vnet.control.v1.Hello
-	6,  // 1: vnet.control.v1.Envelope.welcome:type_name -> vnet.control.v1.Welcome
-	7,  // 2: vnet.control.v1.Envelope.announce:type_name -> vnet.control.v1.Announce
-	9,  // 3: vnet.control.v1.Envelope.directory:type_name -> vnet.control.v1.Directory
-	11, // 4: vnet.control.v1.Envelope.stage_request:type_name -> vnet.control.v1.StageRequest
-	13, // 5: vnet.control.v1.Envelope.stage_reply:type_name -> vnet.control.v1.StageReply
-	15, // 6: vnet.control.v1.Envelope.call:type_name -> vnet.control.v1.Call
-	16, // 7: vnet.control.v1.Envelope.answer:type_name -> vnet.control.v1.Answer
-	17, // 8: vnet.control.v1.Envelope.traffic:type_name -> vnet.control.v1.TrafficReport
-	1,  // 9: vnet.control.v1.Envelope.ready:type_name -> vnet.control.v1.Ready
-	20, // 10: vnet.control.v1.Envelope.event:type_name -> vnet.control.v1.Event
-	3,  // 11: vnet.control.v1.Hello.ports:type_name -> vnet.control.v1.Port
-	4,  // 12: vnet.control.v1.Hello.links:type_name -> vnet.control.v1.Link
-	5,  // 13: vnet.control.v1.Hello.rules:type_name -> vnet.control.v1.Rule
-	8,  // 14: vnet.control.v1.Announce.seen:type_name -> vnet.control.v1.Sighting
-	10, // 15: vnet.control.v1.Directory.places:type_name -> vnet.control.v1.Place
-	12, // 16: vnet.control.v1.StageRequest.open_links:type_name -> vnet.control.v1.LinkSpec
-	5,  // 17: vnet.control.v1.StageRequest.add_rules:type_name -> vnet.control.v1.Rule
-	14, // 18: vnet.control.v1.StageReply.failed:type_name -> vnet.control.v1.LinkFailure
-	19, // 19: vnet.control.v1.TrafficReport.deltas:type_name -> vnet.control.v1.TrafficDelta
-	19, // 20: vnet.control.v1.TrafficReport.other:type_name -> vnet.control.v1.TrafficDelta
-	18, // 21: vnet.control.v1.TrafficReport.bins:type_name -> vnet.control.v1.TrafficBins
-	21, // 22: vnet.control.v1.Event.fields:type_name -> vnet.control.v1.Event.FieldsEntry
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	3,  // 0: vnet.control.v1.Envelope.hello:type_name -> vnet.control.v1.Hello
+	7,  // 1: vnet.control.v1.Envelope.welcome:type_name -> vnet.control.v1.Welcome
+	8,  // 2: vnet.control.v1.Envelope.announce:type_name -> vnet.control.v1.Announce
+	10, // 3: vnet.control.v1.Envelope.directory:type_name -> vnet.control.v1.Directory
+	12, // 4: vnet.control.v1.Envelope.stage_request:type_name -> vnet.control.v1.StageRequest
+	14, // 5: vnet.control.v1.Envelope.stage_reply:type_name -> vnet.control.v1.StageReply
+	16, // 6: vnet.control.v1.Envelope.call:type_name -> vnet.control.v1.Call
+	17, // 7: vnet.control.v1.Envelope.answer:type_name -> vnet.control.v1.Answer
+	18, // 8: vnet.control.v1.Envelope.traffic:type_name -> vnet.control.v1.TrafficReport
+	2,  // 9: vnet.control.v1.Envelope.ready:type_name -> vnet.control.v1.Ready
+	21, // 10: vnet.control.v1.Envelope.event:type_name -> vnet.control.v1.Event
+	1,  // 11: vnet.control.v1.Envelope.tune:type_name -> vnet.control.v1.Tune
+	4,  // 12: vnet.control.v1.Hello.ports:type_name -> vnet.control.v1.Port
+	5,  // 13: vnet.control.v1.Hello.links:type_name -> vnet.control.v1.Link
+	6,  // 14: vnet.control.v1.Hello.rules:type_name -> vnet.control.v1.Rule
+	9,  // 15: vnet.control.v1.Announce.seen:type_name -> vnet.control.v1.Sighting
+	11, // 16: vnet.control.v1.Directory.places:type_name -> vnet.control.v1.Place
+	13, // 17: vnet.control.v1.StageRequest.open_links:type_name -> vnet.control.v1.LinkSpec
+	6,  // 18: vnet.control.v1.StageRequest.add_rules:type_name -> vnet.control.v1.Rule
+	15, // 19: vnet.control.v1.StageReply.failed:type_name -> vnet.control.v1.LinkFailure
+	20, // 20: vnet.control.v1.TrafficReport.deltas:type_name -> vnet.control.v1.TrafficDelta
+	20, // 21: vnet.control.v1.TrafficReport.other:type_name -> vnet.control.v1.TrafficDelta
+	19, // 22: vnet.control.v1.TrafficReport.bins:type_name -> vnet.control.v1.TrafficBins
+	22, // 23: vnet.control.v1.Event.fields:type_name -> vnet.control.v1.Event.FieldsEntry
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_control_v1_control_proto_init() }
@@ -2013,6 +2079,7 @@ func file_control_v1_control_proto_init() {
 		(*Envelope_Traffic)(nil),
 		(*Envelope_Ready)(nil),
 		(*Envelope_Event)(nil),
+		(*Envelope_Tune)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2020,7 +2087,7 @@ func file_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_v1_control_proto_rawDesc), len(file_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

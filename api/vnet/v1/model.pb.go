@@ -825,7 +825,9 @@ type VM struct {
 	// Declared by the user rather than learned from its frames.
 	Declared bool `protobuf:"varint,5,opt,name=declared,proto3" json:"declared,omitempty"`
 	// Last heard from; not set for a declared VM that never sent.
-	Seen          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
+	Seen *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
+	// The user gave it its name.
+	Named         bool `protobuf:"varint,7,opt,name=named,proto3" json:"named,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -900,6 +902,13 @@ func (x *VM) GetSeen() *timestamppb.Timestamp {
 		return x.Seen
 	}
 	return nil
+}
+
+func (x *VM) GetNamed() bool {
+	if x != nil {
+		return x.Named
+	}
+	return false
 }
 
 type Port struct {
@@ -2095,8 +2104,10 @@ type App struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Since when it looks like this; not set while nothing was inferred.
-	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
-	Groups        []*Group               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	Since  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	Groups []*Group               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	// What the inference works by.
+	Inference     *Inference `protobuf:"bytes,4,opt,name=inference,proto3" json:"inference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2152,6 +2163,140 @@ func (x *App) GetGroups() []*Group {
 	return nil
 }
 
+func (x *App) GetInference() *Inference {
+	if x != nil {
+		return x.Inference
+	}
+	return nil
+}
+
+// Inference is what VTTIF works by. In a request a field that is not set stays as it is; 0 is its default.
+type Inference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Reports of traffic a second from each node, at most 100; default 10.
+	UpdateRateHz *float64 `protobuf:"fixed64,1,opt,name=update_rate_hz,json=updateRateHz,proto3,oneof" json:"update_rate_hz,omitempty"`
+	// Over which traffic is summed to be judged; default 1 s.
+	Window *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	// Share of its reference an edge must have to enter; default 0.1.
+	High *float64 `protobuf:"fixed64,3,opt,name=high,proto3,oneof" json:"high,omitempty"`
+	// Share below which it may leave; default 0.04.
+	Low *float64 `protobuf:"fixed64,4,opt,name=low,proto3,oneof" json:"low,omitempty"`
+	// Below which nothing is an edge; default 65536; negative: none.
+	FloorBps *float64 `protobuf:"fixed64,5,opt,name=floor_bps,json=floorBps,proto3,oneof" json:"floor_bps,omitempty"`
+	// An edge is published at most this long after its traffic began; default 0.5 s, negative: at once.
+	AddAfter *durationpb.Duration `protobuf:"bytes,6,opt,name=add_after,json=addAfter,proto3" json:"add_after,omitempty"`
+	// Earlier, when the set of new edges has stood still for this long; default 0.2 s, negative: at once.
+	Settle *durationpb.Duration `protobuf:"bytes,7,opt,name=settle,proto3" json:"settle,omitempty"`
+	// An edge leaves after this long without traffic while its group is active; default 10 s, negative: at once.
+	RemoveAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=remove_after,json=removeAfter,proto3" json:"remove_after,omitempty"`
+	// A group that is silent for this long is over; default 3 min.
+	GroupOver *durationpb.Duration `protobuf:"bytes,9,opt,name=group_over,json=groupOver,proto3" json:"group_over,omitempty"`
+	// The largest entry of the whole matrix is the reference, as in the seed, and high the only threshold.
+	Global        *bool `protobuf:"varint,10,opt,name=global,proto3,oneof" json:"global,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Inference) Reset() {
+	*x = Inference{}
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inference) ProtoMessage() {}
+
+func (x *Inference) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inference.ProtoReflect.Descriptor instead.
+func (*Inference) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Inference) GetUpdateRateHz() float64 {
+	if x != nil && x.UpdateRateHz != nil {
+		return *x.UpdateRateHz
+	}
+	return 0
+}
+
+func (x *Inference) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Inference) GetHigh() float64 {
+	if x != nil && x.High != nil {
+		return *x.High
+	}
+	return 0
+}
+
+func (x *Inference) GetLow() float64 {
+	if x != nil && x.Low != nil {
+		return *x.Low
+	}
+	return 0
+}
+
+func (x *Inference) GetFloorBps() float64 {
+	if x != nil && x.FloorBps != nil {
+		return *x.FloorBps
+	}
+	return 0
+}
+
+func (x *Inference) GetAddAfter() *durationpb.Duration {
+	if x != nil {
+		return x.AddAfter
+	}
+	return nil
+}
+
+func (x *Inference) GetSettle() *durationpb.Duration {
+	if x != nil {
+		return x.Settle
+	}
+	return nil
+}
+
+func (x *Inference) GetRemoveAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RemoveAfter
+	}
+	return nil
+}
+
+func (x *Inference) GetGroupOver() *durationpb.Duration {
+	if x != nil {
+		return x.GroupOver
+	}
+	return nil
+}
+
+func (x *Inference) GetGlobal() bool {
+	if x != nil && x.Global != nil {
+		return *x.Global
+	}
+	return false
+}
+
 // Group is a set of VMs that talk together.
 type Group struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2162,15 +2307,20 @@ type Group struct {
 	// 0 to 1.
 	Confidence float64 `protobuf:"fixed64,3,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	// The VMs in the order that shows the pattern, by name or else MAC.
-	Order         []string `protobuf:"bytes,4,rep,name=order,proto3" json:"order,omitempty"`
-	Edges         []*Edge  `protobuf:"bytes,5,rep,name=edges,proto3" json:"edges,omitempty"`
+	Order []string `protobuf:"bytes,4,rep,name=order,proto3" json:"order,omitempty"`
+	Edges []*Edge  `protobuf:"bytes,5,rep,name=edges,proto3" json:"edges,omitempty"`
+	// All VMs of the group, by name or else MAC; those on somebody's LAN are not among them.
+	Vms []string `protobuf:"bytes,6,rep,name=vms,proto3" json:"vms,omitempty"`
+	// Traffic flows now; false in a compute phase or a silence.
+	Active        bool  `protobuf:"varint,7,opt,name=active,proto3" json:"active,omitempty"`
+	Goal          *Goal `protobuf:"bytes,8,opt,name=goal,proto3" json:"goal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2332,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2345,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Group) GetName() string {
@@ -2233,6 +2383,118 @@ func (x *Group) GetEdges() []*Edge {
 	return nil
 }
 
+func (x *Group) GetVms() []string {
+	if x != nil {
+		return x.Vms
+	}
+	return nil
+}
+
+func (x *Group) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *Group) GetGoal() *Goal {
+	if x != nil {
+		return x.Goal
+	}
+	return nil
+}
+
+// Goal is how fast the application of a group is, from its traffic alone.
+type Goal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of one iteration; not set when none was found.
+	Period *durationpb.Duration `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
+	// 0 to 1; below 0.5 the period is a guess.
+	Confidence float64 `protobuf:"fixed64,2,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// Relative change of the period over the last minute; negative is faster.
+	Trend float64 `protobuf:"fixed64,3,opt,name=trend,proto3" json:"trend,omitempty"`
+	// What arrived, over whole periods where the period is known.
+	DeliveredBps float64 `protobuf:"fixed64,4,opt,name=delivered_bps,json=deliveredBps,proto3" json:"delivered_bps,omitempty"`
+	// Where one side asks and the other answers; 0 when nobody does.
+	RequestsPerSecond float64 `protobuf:"fixed64,5,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
+	// From the end of a request to the beginning of its answer, at the host of the VM that asks.
+	RoundTripUs   uint64 `protobuf:"varint,6,opt,name=round_trip_us,json=roundTripUs,proto3" json:"round_trip_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Goal) Reset() {
+	*x = Goal{}
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Goal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Goal) ProtoMessage() {}
+
+func (x *Goal) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Goal.ProtoReflect.Descriptor instead.
+func (*Goal) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Goal) GetPeriod() *durationpb.Duration {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *Goal) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Goal) GetTrend() float64 {
+	if x != nil {
+		return x.Trend
+	}
+	return 0
+}
+
+func (x *Goal) GetDeliveredBps() float64 {
+	if x != nil {
+		return x.DeliveredBps
+	}
+	return 0
+}
+
+func (x *Goal) GetRequestsPerSecond() float64 {
+	if x != nil {
+		return x.RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Goal) GetRoundTripUs() uint64 {
+	if x != nil {
+		return x.RoundTripUs
+	}
+	return 0
+}
+
 type Edge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// VMs by name or else MAC.
@@ -2253,7 +2515,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2527,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2540,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Edge) GetA() string {
@@ -2358,7 +2620,7 @@ type TrafficEntry struct {
 
 func (x *TrafficEntry) Reset() {
 	*x = TrafficEntry{}
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2632,7 @@ func (x *TrafficEntry) String() string {
 func (*TrafficEntry) ProtoMessage() {}
 
 func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2645,7 @@ func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficEntry.ProtoReflect.Descriptor instead.
 func (*TrafficEntry) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TrafficEntry) GetSrc() string {
@@ -2473,7 +2735,7 @@ type Adaptation struct {
 
 func (x *Adaptation) Reset() {
 	*x = Adaptation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2747,7 @@ func (x *Adaptation) String() string {
 func (*Adaptation) ProtoMessage() {}
 
 func (x *Adaptation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2760,7 @@ func (x *Adaptation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Adaptation.ProtoReflect.Descriptor instead.
 func (*Adaptation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Adaptation) GetMode() AdaptationMode {
@@ -2555,7 +2817,7 @@ type AdaptedLink struct {
 
 func (x *AdaptedLink) Reset() {
 	*x = AdaptedLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2829,7 @@ func (x *AdaptedLink) String() string {
 func (*AdaptedLink) ProtoMessage() {}
 
 func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2842,7 @@ func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdaptedLink.ProtoReflect.Descriptor instead.
 func (*AdaptedLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdaptedLink) GetA() string {
@@ -2625,7 +2887,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2899,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2912,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Proposal) GetId() uint64 {
@@ -2698,7 +2960,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2972,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2985,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Step) GetWhat() string {
@@ -2757,7 +3019,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +3031,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +3044,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Change) GetProposal() *Proposal {
@@ -2837,7 +3099,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +3111,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3124,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Stage) GetName() string {
@@ -2890,7 +3152,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3164,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3177,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeCounters) GetNode() string {
@@ -2962,7 +3224,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3236,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3249,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Counters) GetEdgeIn() uint64 {
@@ -3076,7 +3338,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3350,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3363,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -3178,14 +3440,15 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\x12.vnet.v1.NodeStateR\x05state\x12\x1c\n" +
 	"\taddresses\x18\x06 \x03(\tR\taddresses\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1d\n" +
-	"\x03vms\x18\b \x03(\v2\v.vnet.v1.VMR\x03vms\"\x9e\x01\n" +
+	"\x03vms\x18\b \x03(\v2\v.vnet.v1.VMR\x03vms\"\xb4\x01\n" +
 	"\x02VM\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x12\n" +
 	"\x04port\x18\x04 \x01(\tR\x04port\x12\x1a\n" +
 	"\bdeclared\x18\x05 \x01(\bR\bdeclared\x12.\n" +
-	"\x04seen\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\"\xc7\x03\n" +
+	"\x04seen\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\x12\x14\n" +
+	"\x05named\x18\a \x01(\bR\x05named\"\xc7\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1c\n" +
@@ -3301,11 +3564,31 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x03p50\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
 	"\x03p95\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03p95\x12\x1a\n" +
 	"\bexcluded\x18\x06 \x01(\rR\bexcluded\x126\n" +
-	"\bmeasured\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bmeasured\"y\n" +
+	"\bmeasured\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bmeasured\"\xab\x01\n" +
 	"\x03App\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12&\n" +
-	"\x06groups\x18\x03 \x03(\v2\x0e.vnet.v1.GroupR\x06groups\"\x8c\x01\n" +
+	"\x06groups\x18\x03 \x03(\v2\x0e.vnet.v1.GroupR\x06groups\x120\n" +
+	"\tinference\x18\x04 \x01(\v2\x12.vnet.v1.InferenceR\tinference\"\xf8\x03\n" +
+	"\tInference\x12)\n" +
+	"\x0eupdate_rate_hz\x18\x01 \x01(\x01H\x00R\fupdateRateHz\x88\x01\x01\x121\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x17\n" +
+	"\x04high\x18\x03 \x01(\x01H\x01R\x04high\x88\x01\x01\x12\x15\n" +
+	"\x03low\x18\x04 \x01(\x01H\x02R\x03low\x88\x01\x01\x12 \n" +
+	"\tfloor_bps\x18\x05 \x01(\x01H\x03R\bfloorBps\x88\x01\x01\x126\n" +
+	"\tadd_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\baddAfter\x121\n" +
+	"\x06settle\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06settle\x12<\n" +
+	"\fremove_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\vremoveAfter\x128\n" +
+	"\n" +
+	"group_over\x18\t \x01(\v2\x19.google.protobuf.DurationR\tgroupOver\x12\x1b\n" +
+	"\x06global\x18\n" +
+	" \x01(\bH\x04R\x06global\x88\x01\x01B\x11\n" +
+	"\x0f_update_rate_hzB\a\n" +
+	"\x05_highB\x06\n" +
+	"\x04_lowB\f\n" +
+	"\n" +
+	"_floor_bpsB\t\n" +
+	"\a_global\"\xd9\x01\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1e\n" +
@@ -3313,7 +3596,19 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"confidence\x18\x03 \x01(\x01R\n" +
 	"confidence\x12\x14\n" +
 	"\x05order\x18\x04 \x03(\tR\x05order\x12#\n" +
-	"\x05edges\x18\x05 \x03(\v2\r.vnet.v1.EdgeR\x05edges\"\xc3\x01\n" +
+	"\x05edges\x18\x05 \x03(\v2\r.vnet.v1.EdgeR\x05edges\x12\x10\n" +
+	"\x03vms\x18\x06 \x03(\tR\x03vms\x12\x16\n" +
+	"\x06active\x18\a \x01(\bR\x06active\x12!\n" +
+	"\x04goal\x18\b \x01(\v2\r.vnet.v1.GoalR\x04goal\"\xe8\x01\n" +
+	"\x04Goal\x121\n" +
+	"\x06period\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06period\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x02 \x01(\x01R\n" +
+	"confidence\x12\x14\n" +
+	"\x05trend\x18\x03 \x01(\x01R\x05trend\x12#\n" +
+	"\rdelivered_bps\x18\x04 \x01(\x01R\fdeliveredBps\x12.\n" +
+	"\x13requests_per_second\x18\x05 \x01(\x01R\x11requestsPerSecond\x12\"\n" +
+	"\rround_trip_us\x18\x06 \x01(\x04R\vroundTripUs\"\xc3\x01\n" +
 	"\x04Edge\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x12\x13\n" +
@@ -3447,7 +3742,7 @@ func file_vnet_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_vnet_v1_model_proto_goTypes = []any{
 	(Role)(0),                     // 0: vnet.v1.Role
 	(NodeState)(0),                // 1: vnet.v1.NodeState
@@ -3474,40 +3769,42 @@ var file_vnet_v1_model_proto_goTypes = []any{
 	(*TraceHop)(nil),              // 22: vnet.v1.TraceHop
 	(*Bound)(nil),                 // 23: vnet.v1.Bound
 	(*App)(nil),                   // 24: vnet.v1.App
-	(*Group)(nil),                 // 25: vnet.v1.Group
-	(*Edge)(nil),                  // 26: vnet.v1.Edge
-	(*TrafficEntry)(nil),          // 27: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),            // 28: vnet.v1.Adaptation
-	(*AdaptedLink)(nil),           // 29: vnet.v1.AdaptedLink
-	(*Proposal)(nil),              // 30: vnet.v1.Proposal
-	(*Step)(nil),                  // 31: vnet.v1.Step
-	(*Change)(nil),                // 32: vnet.v1.Change
-	(*Stage)(nil),                 // 33: vnet.v1.Stage
-	(*NodeCounters)(nil),          // 34: vnet.v1.NodeCounters
-	(*Counters)(nil),              // 35: vnet.v1.Counters
-	(*Event)(nil),                 // 36: vnet.v1.Event
-	nil,                           // 37: vnet.v1.Event.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*Inference)(nil),             // 25: vnet.v1.Inference
+	(*Group)(nil),                 // 26: vnet.v1.Group
+	(*Goal)(nil),                  // 27: vnet.v1.Goal
+	(*Edge)(nil),                  // 28: vnet.v1.Edge
+	(*TrafficEntry)(nil),          // 29: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),            // 30: vnet.v1.Adaptation
+	(*AdaptedLink)(nil),           // 31: vnet.v1.AdaptedLink
+	(*Proposal)(nil),              // 32: vnet.v1.Proposal
+	(*Step)(nil),                  // 33: vnet.v1.Step
+	(*Change)(nil),                // 34: vnet.v1.Change
+	(*Stage)(nil),                 // 35: vnet.v1.Stage
+	(*NodeCounters)(nil),          // 36: vnet.v1.NodeCounters
+	(*Counters)(nil),              // 37: vnet.v1.Counters
+	(*Event)(nil),                 // 38: vnet.v1.Event
+	nil,                           // 39: vnet.v1.Event.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
 }
 var file_vnet_v1_model_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Status.role:type_name -> vnet.v1.Role
-	38, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
-	39, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
+	40, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
+	41, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
 	0,  // 5: vnet.v1.Node.role:type_name -> vnet.v1.Role
 	1,  // 6: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	38, // 7: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	40, // 7: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
 	12, // 8: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	38, // 9: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	40, // 9: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
 	2,  // 10: vnet.v1.Port.state:type_name -> vnet.v1.PortState
 	9,  // 11: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
 	3,  // 12: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
 	4,  // 13: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
 	6,  // 14: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
 	5,  // 15: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	38, // 16: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	40, // 16: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
 	9,  // 17: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
 	18, // 18: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
 	12, // 19: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
@@ -3516,35 +3813,43 @@ var file_vnet_v1_model_proto_depIdxs = []int32{
 	1,  // 22: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
 	19, // 23: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
 	16, // 24: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
-	39, // 25: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	39, // 26: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	39, // 27: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	38, // 28: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	38, // 29: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
-	25, // 30: vnet.v1.App.groups:type_name -> vnet.v1.Group
-	26, // 31: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
-	38, // 32: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 33: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	29, // 34: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	30, // 35: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	32, // 36: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	38, // 37: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	38, // 38: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	31, // 39: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	30, // 40: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	38, // 41: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	33, // 42: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	39, // 43: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	39, // 44: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	35, // 45: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 46: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	38, // 47: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	37, // 48: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	41, // 25: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	41, // 26: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	41, // 27: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	40, // 28: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	40, // 29: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	26, // 30: vnet.v1.App.groups:type_name -> vnet.v1.Group
+	25, // 31: vnet.v1.App.inference:type_name -> vnet.v1.Inference
+	41, // 32: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
+	41, // 33: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
+	41, // 34: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
+	41, // 35: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
+	41, // 36: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
+	28, // 37: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
+	27, // 38: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
+	41, // 39: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	40, // 40: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 41: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	31, // 42: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	32, // 43: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	34, // 44: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	40, // 45: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	40, // 46: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	33, // 47: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	32, // 48: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	40, // 49: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	35, // 50: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	41, // 51: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	41, // 52: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	37, // 53: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 54: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	40, // 55: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	39, // 56: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }
@@ -3553,13 +3858,14 @@ func file_vnet_v1_model_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_msgTypes[8].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_model_proto_rawDesc), len(file_vnet_v1_model_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

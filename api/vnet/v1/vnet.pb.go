@@ -2303,8 +2303,10 @@ func (x *GetTrafficRequest) GetNode() string {
 type GetTrafficResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The window the rates are over.
-	Window        *durationpb.Duration `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
-	Entries       []*TrafficEntry      `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	Window  *durationpb.Duration `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	Entries []*TrafficEntry      `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Counted for pairs that are not in the matrix, because of a flood of addresses; src and dst are empty.
+	Other         *TrafficEntry `protobuf:"bytes,3,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2353,6 +2355,216 @@ func (x *GetTrafficResponse) GetEntries() []*TrafficEntry {
 	return nil
 }
 
+func (x *GetTrafficResponse) GetOther() *TrafficEntry {
+	if x != nil {
+		return x.Other
+	}
+	return nil
+}
+
+type SetInferenceRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Node      string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Inference *Inference             `protobuf:"bytes,2,opt,name=inference,proto3" json:"inference,omitempty"`
+	// Begin from the seed's parameters (one window, one threshold, global reference, no damping), not from the present ones.
+	Seed bool `protobuf:"varint,3,opt,name=seed,proto3" json:"seed,omitempty"`
+	// Begin from the defaults.
+	Defaults      bool `protobuf:"varint,4,opt,name=defaults,proto3" json:"defaults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetInferenceRequest) Reset() {
+	*x = SetInferenceRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetInferenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetInferenceRequest) ProtoMessage() {}
+
+func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetInferenceRequest.ProtoReflect.Descriptor instead.
+func (*SetInferenceRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *SetInferenceRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetInferenceRequest) GetInference() *Inference {
+	if x != nil {
+		return x.Inference
+	}
+	return nil
+}
+
+func (x *SetInferenceRequest) GetSeed() bool {
+	if x != nil {
+		return x.Seed
+	}
+	return false
+}
+
+func (x *SetInferenceRequest) GetDefaults() bool {
+	if x != nil {
+		return x.Defaults
+	}
+	return false
+}
+
+type SetInferenceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Inference     *Inference             `protobuf:"bytes,1,opt,name=inference,proto3" json:"inference,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetInferenceResponse) Reset() {
+	*x = SetInferenceResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetInferenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetInferenceResponse) ProtoMessage() {}
+
+func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetInferenceResponse.ProtoReflect.Descriptor instead.
+func (*SetInferenceResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SetInferenceResponse) GetInference() *Inference {
+	if x != nil {
+		return x.Inference
+	}
+	return nil
+}
+
+type RecordTrafficRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordTrafficRequest) Reset() {
+	*x = RecordTrafficRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordTrafficRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordTrafficRequest) ProtoMessage() {}
+
+func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordTrafficRequest.ProtoReflect.Descriptor instead.
+func (*RecordTrafficRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RecordTrafficRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type RecordTrafficResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One line of the recording, JSON, without its end.
+	Line          []byte `protobuf:"bytes,1,opt,name=line,proto3" json:"line,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordTrafficResponse) Reset() {
+	*x = RecordTrafficResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordTrafficResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordTrafficResponse) ProtoMessage() {}
+
+func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordTrafficResponse.ProtoReflect.Descriptor instead.
+func (*RecordTrafficResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *RecordTrafficResponse) GetLine() []byte {
+	if x != nil {
+		return x.Line
+	}
+	return nil
+}
+
 type GetAdaptationRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2362,7 +2574,7 @@ type GetAdaptationRequest struct {
 
 func (x *GetAdaptationRequest) Reset() {
 	*x = GetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2586,7 @@ func (x *GetAdaptationRequest) String() string {
 func (*GetAdaptationRequest) ProtoMessage() {}
 
 func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2599,7 @@ func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*GetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetAdaptationRequest) GetNode() string {
@@ -2406,7 +2618,7 @@ type GetAdaptationResponse struct {
 
 func (x *GetAdaptationResponse) Reset() {
 	*x = GetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2630,7 @@ func (x *GetAdaptationResponse) String() string {
 func (*GetAdaptationResponse) ProtoMessage() {}
 
 func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2643,7 @@ func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*GetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -2454,7 +2666,7 @@ type SetAdaptationRequest struct {
 
 func (x *SetAdaptationRequest) Reset() {
 	*x = SetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2678,7 @@ func (x *SetAdaptationRequest) String() string {
 func (*SetAdaptationRequest) ProtoMessage() {}
 
 func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2691,7 @@ func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*SetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetAdaptationRequest) GetNode() string {
@@ -2512,7 +2724,7 @@ type SetAdaptationResponse struct {
 
 func (x *SetAdaptationResponse) Reset() {
 	*x = SetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2736,7 @@ func (x *SetAdaptationResponse) String() string {
 func (*SetAdaptationResponse) ProtoMessage() {}
 
 func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2749,7 @@ func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*SetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -2558,7 +2770,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2782,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2795,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -2610,7 +2822,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2834,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2847,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -2665,7 +2877,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2889,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2902,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -2723,7 +2935,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2947,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +2960,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -2895,10 +3107,22 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x0eGetAppResponse\x12\x1e\n" +
 	"\x03app\x18\x01 \x01(\v2\f.vnet.v1.AppR\x03app\"'\n" +
 	"\x11GetTrafficRequest\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node\"x\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\xa5\x01\n" +
 	"\x12GetTrafficResponse\x121\n" +
 	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12/\n" +
-	"\aentries\x18\x02 \x03(\v2\x15.vnet.v1.TrafficEntryR\aentries\"*\n" +
+	"\aentries\x18\x02 \x03(\v2\x15.vnet.v1.TrafficEntryR\aentries\x12+\n" +
+	"\x05other\x18\x03 \x01(\v2\x15.vnet.v1.TrafficEntryR\x05other\"\x8b\x01\n" +
+	"\x13SetInferenceRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x120\n" +
+	"\tinference\x18\x02 \x01(\v2\x12.vnet.v1.InferenceR\tinference\x12\x12\n" +
+	"\x04seed\x18\x03 \x01(\bR\x04seed\x12\x1a\n" +
+	"\bdefaults\x18\x04 \x01(\bR\bdefaults\"H\n" +
+	"\x14SetInferenceResponse\x120\n" +
+	"\tinference\x18\x01 \x01(\v2\x12.vnet.v1.InferenceR\tinference\"*\n" +
+	"\x14RecordTrafficRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"+\n" +
+	"\x15RecordTrafficResponse\x12\x12\n" +
+	"\x04line\x18\x01 \x01(\fR\x04line\"*\n" +
 	"\x14GetAdaptationRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"L\n" +
 	"\x15GetAdaptationResponse\x123\n" +
@@ -2926,7 +3150,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xea\r\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x89\x0f\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -2952,7 +3176,9 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\vCreateToken\x12\x1b.vnet.v1.CreateTokenRequest\x1a\x1c.vnet.v1.CreateTokenResponse\x129\n" +
 	"\x06GetApp\x12\x16.vnet.v1.GetAppRequest\x1a\x17.vnet.v1.GetAppResponse\x12E\n" +
 	"\n" +
-	"GetTraffic\x12\x1a.vnet.v1.GetTrafficRequest\x1a\x1b.vnet.v1.GetTrafficResponse\x12N\n" +
+	"GetTraffic\x12\x1a.vnet.v1.GetTrafficRequest\x1a\x1b.vnet.v1.GetTrafficResponse\x12K\n" +
+	"\fSetInference\x12\x1c.vnet.v1.SetInferenceRequest\x1a\x1d.vnet.v1.SetInferenceResponse\x12P\n" +
+	"\rRecordTraffic\x12\x1d.vnet.v1.RecordTrafficRequest\x1a\x1e.vnet.v1.RecordTrafficResponse0\x01\x12N\n" +
 	"\rGetAdaptation\x12\x1d.vnet.v1.GetAdaptationRequest\x1a\x1e.vnet.v1.GetAdaptationResponse\x12N\n" +
 	"\rSetAdaptation\x12\x1d.vnet.v1.SetAdaptationRequest\x1a\x1e.vnet.v1.SetAdaptationResponse\x12H\n" +
 	"\vGetCounters\x12\x1b.vnet.v1.GetCountersRequest\x1a\x1c.vnet.v1.GetCountersResponse\x12J\n" +
@@ -2970,7 +3196,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -3016,131 +3242,143 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetAppResponse)(nil),         // 41: vnet.v1.GetAppResponse
 	(*GetTrafficRequest)(nil),      // 42: vnet.v1.GetTrafficRequest
 	(*GetTrafficResponse)(nil),     // 43: vnet.v1.GetTrafficResponse
-	(*GetAdaptationRequest)(nil),   // 44: vnet.v1.GetAdaptationRequest
-	(*GetAdaptationResponse)(nil),  // 45: vnet.v1.GetAdaptationResponse
-	(*SetAdaptationRequest)(nil),   // 46: vnet.v1.SetAdaptationRequest
-	(*SetAdaptationResponse)(nil),  // 47: vnet.v1.SetAdaptationResponse
-	(*GetCountersRequest)(nil),     // 48: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 49: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 50: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 51: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 52: vnet.v1.Status
-	(*Node)(nil),                   // 53: vnet.v1.Node
-	(*Port)(nil),                   // 54: vnet.v1.Port
-	(*Interface)(nil),              // 55: vnet.v1.Interface
-	(*Link)(nil),                   // 56: vnet.v1.Link
-	(Carrier)(0),                   // 57: vnet.v1.Carrier
-	(*Rule)(nil),                   // 58: vnet.v1.Rule
-	(*durationpb.Duration)(nil),    // 59: google.protobuf.Duration
-	(*Overlay)(nil),                // 60: vnet.v1.Overlay
-	(*OverlayStep)(nil),            // 61: vnet.v1.OverlayStep
-	(*TraceHop)(nil),               // 62: vnet.v1.TraceHop
-	(*Bound)(nil),                  // 63: vnet.v1.Bound
-	(*timestamppb.Timestamp)(nil),  // 64: google.protobuf.Timestamp
-	(*App)(nil),                    // 65: vnet.v1.App
-	(*TrafficEntry)(nil),           // 66: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),             // 67: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 68: vnet.v1.AdaptationMode
-	(*NodeCounters)(nil),           // 69: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 70: vnet.v1.Counters
-	(*Event)(nil),                  // 71: vnet.v1.Event
+	(*SetInferenceRequest)(nil),    // 44: vnet.v1.SetInferenceRequest
+	(*SetInferenceResponse)(nil),   // 45: vnet.v1.SetInferenceResponse
+	(*RecordTrafficRequest)(nil),   // 46: vnet.v1.RecordTrafficRequest
+	(*RecordTrafficResponse)(nil),  // 47: vnet.v1.RecordTrafficResponse
+	(*GetAdaptationRequest)(nil),   // 48: vnet.v1.GetAdaptationRequest
+	(*GetAdaptationResponse)(nil),  // 49: vnet.v1.GetAdaptationResponse
+	(*SetAdaptationRequest)(nil),   // 50: vnet.v1.SetAdaptationRequest
+	(*SetAdaptationResponse)(nil),  // 51: vnet.v1.SetAdaptationResponse
+	(*GetCountersRequest)(nil),     // 52: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 53: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 54: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 55: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 56: vnet.v1.Status
+	(*Node)(nil),                   // 57: vnet.v1.Node
+	(*Port)(nil),                   // 58: vnet.v1.Port
+	(*Interface)(nil),              // 59: vnet.v1.Interface
+	(*Link)(nil),                   // 60: vnet.v1.Link
+	(Carrier)(0),                   // 61: vnet.v1.Carrier
+	(*Rule)(nil),                   // 62: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 63: google.protobuf.Duration
+	(*Overlay)(nil),                // 64: vnet.v1.Overlay
+	(*OverlayStep)(nil),            // 65: vnet.v1.OverlayStep
+	(*TraceHop)(nil),               // 66: vnet.v1.TraceHop
+	(*Bound)(nil),                  // 67: vnet.v1.Bound
+	(*timestamppb.Timestamp)(nil),  // 68: google.protobuf.Timestamp
+	(*App)(nil),                    // 69: vnet.v1.App
+	(*TrafficEntry)(nil),           // 70: vnet.v1.TrafficEntry
+	(*Inference)(nil),              // 71: vnet.v1.Inference
+	(*Adaptation)(nil),             // 72: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 73: vnet.v1.AdaptationMode
+	(*NodeCounters)(nil),           // 74: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 75: vnet.v1.Counters
+	(*Event)(nil),                  // 76: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	52, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	53, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
-	54, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	55, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	56, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	57, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	56, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	56, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	57, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	56, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	58, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	58, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	58, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	58, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	56, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	57, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	58, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	59, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	60, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	61, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	60, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	60, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	61, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	60, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	62, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	62, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	62, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	62, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
 	25, // 14: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
 	25, // 15: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
 	26, // 16: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
 	26, // 17: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
-	57, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
-	58, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	61, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	62, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
 	26, // 20: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
-	59, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
-	60, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
-	61, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
-	59, // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
-	62, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
-	63, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	59, // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	63, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	59, // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	64, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	65, // 31: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	59, // 32: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	66, // 33: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	67, // 34: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	68, // 35: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	67, // 36: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	69, // 37: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	70, // 38: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	71, // 39: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,  // 40: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,  // 41: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	4,  // 42: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	6,  // 43: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	8,  // 44: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	10, // 45: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	12, // 46: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	14, // 47: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	16, // 48: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	18, // 49: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	20, // 50: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	22, // 51: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	24, // 52: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
-	28, // 53: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
-	30, // 54: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
-	32, // 55: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
-	34, // 56: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	36, // 57: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	38, // 58: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	40, // 59: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	42, // 60: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	44, // 61: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	46, // 62: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	48, // 63: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	50, // 64: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,  // 65: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,  // 66: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	5,  // 67: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	7,  // 68: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	9,  // 69: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	11, // 70: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	13, // 71: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	15, // 72: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	17, // 73: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	19, // 74: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	21, // 75: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	23, // 76: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	27, // 77: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
-	29, // 78: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
-	31, // 79: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
-	33, // 80: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
-	35, // 81: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	37, // 82: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	39, // 83: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	41, // 84: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	43, // 85: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	45, // 86: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	47, // 87: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	49, // 88: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	51, // 89: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	65, // [65:90] is the sub-list for method output_type
-	40, // [40:65] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	63, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	64, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
+	65, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
+	63, // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
+	66, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
+	67, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	63, // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	67, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	63, // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	68, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	69, // 31: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	63, // 32: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	70, // 33: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	70, // 34: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
+	71, // 35: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
+	71, // 36: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
+	72, // 37: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	73, // 38: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	72, // 39: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	74, // 40: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	75, // 41: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	76, // 42: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,  // 43: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,  // 44: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	4,  // 45: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	6,  // 46: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	8,  // 47: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	10, // 48: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	12, // 49: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	14, // 50: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	16, // 51: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	18, // 52: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	20, // 53: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	22, // 54: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	24, // 55: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	28, // 56: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
+	30, // 57: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
+	32, // 58: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
+	34, // 59: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	36, // 60: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	38, // 61: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	40, // 62: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	42, // 63: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	44, // 64: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
+	46, // 65: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
+	48, // 66: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	50, // 67: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	52, // 68: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	54, // 69: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,  // 70: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,  // 71: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	5,  // 72: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	7,  // 73: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	9,  // 74: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	11, // 75: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	13, // 76: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	15, // 77: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	17, // 78: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	19, // 79: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	21, // 80: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	23, // 81: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	27, // 82: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	29, // 83: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
+	31, // 84: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
+	33, // 85: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
+	35, // 86: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	37, // 87: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	39, // 88: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	41, // 89: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	43, // 90: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	45, // 91: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
+	47, // 92: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
+	49, // 93: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	51, // 94: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	53, // 95: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	55, // 96: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	70, // [70:97] is the sub-list for method output_type
+	43, // [43:70] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -3149,14 +3387,14 @@ func file_vnet_v1_vnet_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_init()
-	file_vnet_v1_vnet_proto_msgTypes[46].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[50].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -64,7 +64,11 @@ func (d *Daemon) GetOverlay(_ context.Context, req *api.GetOverlayRequest) (*api
 		out.Nodes = append(out.Nodes, n)
 	}
 	for _, v := range d.live.VMs {
-		out.Vms = append(out.Vms, &api.VM{Mac: v.MAC.String(), Name: v.Name, Node: string(v.Node), Port: v.Port, Declared: true})
+		one := &api.VM{Mac: v.MAC.String(), Name: v.Name, Node: string(v.Node), Port: v.Port, Named: true, Declared: v.Node != ""}
+		if seen, ok := o.VMs[v.MAC]; ok && v.Node == "" {
+			one.Node, one.Port = string(seen.Node), seen.Port
+		}
+		out.Vms = append(out.Vms, one)
 	}
 	for i := range 4 {
 		v := o.VMs[ether.MAC{2, 0, 0, 0, 0, byte(i + 1)}]

@@ -82,6 +82,10 @@ const (
 	DaemonGetAppProcedure = "/vnet.v1.Daemon/GetApp"
 	// DaemonGetTrafficProcedure is the fully-qualified name of the Daemon's GetTraffic RPC.
 	DaemonGetTrafficProcedure = "/vnet.v1.Daemon/GetTraffic"
+	// DaemonSetInferenceProcedure is the fully-qualified name of the Daemon's SetInference RPC.
+	DaemonSetInferenceProcedure = "/vnet.v1.Daemon/SetInference"
+	// DaemonRecordTrafficProcedure is the fully-qualified name of the Daemon's RecordTraffic RPC.
+	DaemonRecordTrafficProcedure = "/vnet.v1.Daemon/RecordTraffic"
 	// DaemonGetAdaptationProcedure is the fully-qualified name of the Daemon's GetAdaptation RPC.
 	DaemonGetAdaptationProcedure = "/vnet.v1.Daemon/GetAdaptation"
 	// DaemonSetAdaptationProcedure is the fully-qualified name of the Daemon's SetAdaptation RPC.
@@ -132,6 +136,10 @@ type DaemonClient interface {
 	// What VTTIF infers; from the Proxy.
 	GetApp(context.Context, *v1.GetAppRequest) (*v1.GetAppResponse, error)
 	GetTraffic(context.Context, *v1.GetTrafficRequest) (*v1.GetTrafficResponse, error)
+	// Changes what VTTIF works by; it then starts anew. Proxy only.
+	SetInference(context.Context, *v1.SetInferenceRequest) (*v1.SetInferenceResponse, error)
+	// Everything inference and planner hear from now on, and what they make of it, for `vnet replay`. Proxy only, one at a time.
+	RecordTraffic(context.Context, *v1.RecordTrafficRequest) (*connect.ServerStreamForClient[v1.RecordTrafficResponse], error)
 	GetAdaptation(context.Context, *v1.GetAdaptationRequest) (*v1.GetAdaptationResponse, error)
 	SetAdaptation(context.Context, *v1.SetAdaptationRequest) (*v1.SetAdaptationResponse, error)
 	// Conservation of frames: what entered must have left, or be counted as dropped.
@@ -277,6 +285,18 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(daemonMethods.ByName("GetTraffic")),
 			connect.WithClientOptions(opts...),
 		),
+		setInference: connect.NewClient[v1.SetInferenceRequest, v1.SetInferenceResponse](
+			httpClient,
+			baseURL+DaemonSetInferenceProcedure,
+			connect.WithSchema(daemonMethods.ByName("SetInference")),
+			connect.WithClientOptions(opts...),
+		),
+		recordTraffic: connect.NewClient[v1.RecordTrafficRequest, v1.RecordTrafficResponse](
+			httpClient,
+			baseURL+DaemonRecordTrafficProcedure,
+			connect.WithSchema(daemonMethods.ByName("RecordTraffic")),
+			connect.WithClientOptions(opts...),
+		),
 		getAdaptation: connect.NewClient[v1.GetAdaptationRequest, v1.GetAdaptationResponse](
 			httpClient,
 			baseURL+DaemonGetAdaptationProcedure,
@@ -327,6 +347,8 @@ type daemonClient struct {
 	createToken    *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
 	getApp         *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
 	getTraffic     *connect.Client[v1.GetTrafficRequest, v1.GetTrafficResponse]
+	setInference   *connect.Client[v1.SetInferenceRequest, v1.SetInferenceResponse]
+	recordTraffic  *connect.Client[v1.RecordTrafficRequest, v1.RecordTrafficResponse]
 	getAdaptation  *connect.Client[v1.GetAdaptationRequest, v1.GetAdaptationResponse]
 	setAdaptation  *connect.Client[v1.SetAdaptationRequest, v1.SetAdaptationResponse]
 	getCounters    *connect.Client[v1.GetCountersRequest, v1.GetCountersResponse]
@@ -522,6 +544,20 @@ func (c *daemonClient) GetTraffic(ctx context.Context, req *v1.GetTrafficRequest
 	return nil, err
 }
 
+// SetInference calls vnet.v1.Daemon.SetInference.
+func (c *daemonClient) SetInference(ctx context.Context, req *v1.SetInferenceRequest) (*v1.SetInferenceResponse, error) {
+	response, err := c.setInference.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RecordTraffic calls vnet.v1.Daemon.RecordTraffic.
+func (c *daemonClient) RecordTraffic(ctx context.Context, req *v1.RecordTrafficRequest) (*connect.ServerStreamForClient[v1.RecordTrafficResponse], error) {
+	return c.recordTraffic.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // GetAdaptation calls vnet.v1.Daemon.GetAdaptation.
 func (c *daemonClient) GetAdaptation(ctx context.Context, req *v1.GetAdaptationRequest) (*v1.GetAdaptationResponse, error) {
 	response, err := c.getAdaptation.CallUnary(ctx, connect.NewRequest(req))
@@ -594,6 +630,10 @@ type DaemonHandler interface {
 	// What VTTIF infers; from the Proxy.
 	GetApp(context.Context, *v1.GetAppRequest) (*v1.GetAppResponse, error)
 	GetTraffic(context.Context, *v1.GetTrafficRequest) (*v1.GetTrafficResponse, error)
+	// Changes what VTTIF works by; it then starts anew. Proxy only.
+	SetInference(context.Context, *v1.SetInferenceRequest) (*v1.SetInferenceResponse, error)
+	// Everything inference and planner hear from now on, and what they make of it, for `vnet replay`. Proxy only, one at a time.
+	RecordTraffic(context.Context, *v1.RecordTrafficRequest, *connect.ServerStream[v1.RecordTrafficResponse]) error
 	GetAdaptation(context.Context, *v1.GetAdaptationRequest) (*v1.GetAdaptationResponse, error)
 	SetAdaptation(context.Context, *v1.SetAdaptationRequest) (*v1.SetAdaptationResponse, error)
 	// Conservation of frames: what entered must have left, or be counted as dropped.
@@ -735,6 +775,18 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(daemonMethods.ByName("GetTraffic")),
 		connect.WithHandlerOptions(opts...),
 	)
+	daemonSetInferenceHandler := connect.NewUnaryHandlerSimple(
+		DaemonSetInferenceProcedure,
+		svc.SetInference,
+		connect.WithSchema(daemonMethods.ByName("SetInference")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonRecordTrafficHandler := connect.NewServerStreamHandlerSimple(
+		DaemonRecordTrafficProcedure,
+		svc.RecordTraffic,
+		connect.WithSchema(daemonMethods.ByName("RecordTraffic")),
+		connect.WithHandlerOptions(opts...),
+	)
 	daemonGetAdaptationHandler := connect.NewUnaryHandlerSimple(
 		DaemonGetAdaptationProcedure,
 		svc.GetAdaptation,
@@ -803,6 +855,10 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonGetAppHandler.ServeHTTP(w, r)
 		case DaemonGetTrafficProcedure:
 			daemonGetTrafficHandler.ServeHTTP(w, r)
+		case DaemonSetInferenceProcedure:
+			daemonSetInferenceHandler.ServeHTTP(w, r)
+		case DaemonRecordTrafficProcedure:
+			daemonRecordTrafficHandler.ServeHTTP(w, r)
 		case DaemonGetAdaptationProcedure:
 			daemonGetAdaptationHandler.ServeHTTP(w, r)
 		case DaemonSetAdaptationProcedure:
@@ -902,6 +958,14 @@ func (UnimplementedDaemonHandler) GetApp(context.Context, *v1.GetAppRequest) (*v
 
 func (UnimplementedDaemonHandler) GetTraffic(context.Context, *v1.GetTrafficRequest) (*v1.GetTrafficResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.GetTraffic is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) SetInference(context.Context, *v1.SetInferenceRequest) (*v1.SetInferenceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetInference is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) RecordTraffic(context.Context, *v1.RecordTrafficRequest, *connect.ServerStream[v1.RecordTrafficResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.RecordTraffic is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) GetAdaptation(context.Context, *v1.GetAdaptationRequest) (*v1.GetAdaptationResponse, error) {
