@@ -22,7 +22,7 @@ import (
 // A plain `go test` lives through fewer random overlays than the 1,000 that the
 // full form does, in order to stay below 30 s.
 var (
-	worldCount = flag.Int("worlds", 60, "random overlays to live through; the full form is 1000")
+	worldCount = flag.Int("worlds", defaultWorlds, "random overlays to live through; the full form is 1000")
 	firstWorld = flag.Uint64("world", 1, "seed of the first random overlay")
 )
 

@@ -1,0 +1,6 @@
+//go:build !race
+
+package proxy
+
+// defaultWorlds takes some 10 s on one core.
+const defaultWorlds = 150

@@ -1,0 +1,6 @@
+//go:build race
+
+package proxy
+
+// defaultWorlds takes some 15 s under the race detector on one core.
+const defaultWorlds = 20
