@@ -78,6 +78,11 @@ type Welcome struct {
 	ProbeKey   []byte // signs loop probes; known to the nodes of this overlay only
 }
 
+// Tune tells a host how often the Proxy wants to hear of its traffic.
+type Tune struct {
+	Report time.Duration // between two reports
+}
+
 // Directory tells hosts where MACs live. Full replaces all that was told before; otherwise Places are added or replaced
 // and Gone are removed.
 type Directory struct {

@@ -24,6 +24,8 @@ func Encode(message any) ([]byte, error) {
 		e.Body = &controlv1.Envelope_Hello{Hello: helloOut(m)}
 	case control.Welcome:
 		e.Body = &controlv1.Envelope_Welcome{Welcome: welcomeOut(m)}
+	case control.Tune:
+		e.Body = &controlv1.Envelope_Tune{Tune: &controlv1.Tune{ReportUs: m.Report.Microseconds()}}
 	case control.Announce:
 		e.Body = &controlv1.Envelope_Announce{Announce: announceOut(m)}
 	case control.Directory:
@@ -60,6 +62,8 @@ func Decode(data []byte) (any, error) {
 		return helloIn(b.Hello)
 	case *controlv1.Envelope_Welcome:
 		return welcomeIn(b.Welcome)
+	case *controlv1.Envelope_Tune:
+		return control.Tune{Report: micros(b.Tune.GetReportUs())}, nil
 	case *controlv1.Envelope_Announce:
 		return announceIn(b.Announce)
 	case *controlv1.Envelope_Directory:

@@ -10,16 +10,20 @@ import (
 // seed's fastest rate (§2.2), and enough to publish an edge within 0.5 s.
 const reportEvery = 100 * time.Millisecond
 
+// reportAtMost is the longest time between two reports: bins reach back a quarter of a second, what is older is lost.
+const reportAtMost = 10 * time.Second
+
 // reporter turns the workers' counts into reports of deltas. The loop owns it.
 type reporter struct {
 	n        *Node
 	differ   *vttif.Differ
 	counters []*vttif.Counter
+	every    time.Duration // between two reports; the Proxy's wish
 	next     time.Time
 }
 
 func newReporter(n *Node) reporter {
-	r := reporter{n: n, differ: vttif.NewDiffer(string(n.name), n.cfg.Boot)}
+	r := reporter{n: n, every: reportEvery, differ: vttif.NewDiffer(string(n.name), n.cfg.Boot)}
 	for _, w := range n.workers {
 		if w.tally != nil {
 			r.counters = append(r.counters, w.tally)
@@ -32,11 +36,16 @@ func newReporter(n *Node) reporter {
 // silence is no change.
 func (r *reporter) restart() { r.next = time.Time{} }
 
+// tune sets how often to report, within what the loop can do.
+func (r *reporter) tune(every time.Duration) { r.every = min(max(every, tick), reportAtMost) }
+
 func (r *reporter) tick(now time.Time) {
 	if now.Before(r.next) {
 		return
 	}
-	r.next = now.Add(reportEvery)
+	if r.next = r.next.Add(r.every); r.next.Before(now) {
+		r.next = now.Add(r.every - tick/2) // late, or the first: the loop looks at the clock once a tick
+	}
 	if !r.n.isProxy() && r.n.starLink() == nil {
 		return // the deltas add up until the Proxy is there again
 	}

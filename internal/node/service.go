@@ -176,6 +176,18 @@ func (s Service) GetTraffic(ctx context.Context, req *vnetv1.GetTrafficRequest) 
 	return relay[vnetv1.GetTrafficResponse](ctx, s.Node, s.proxyName(), "GetTraffic", req)
 }
 
+// SetInference asks the Proxy.
+func (s Service) SetInference(ctx context.Context, req *vnetv1.SetInferenceRequest) (*vnetv1.SetInferenceResponse, error) {
+	req.Node = ""
+	return relay[vnetv1.SetInferenceResponse](ctx, s.Node, s.proxyName(), "SetInference", req)
+}
+
+// RecordTraffic is refused: only the Proxy hears of all traffic.
+func (s Service) RecordTraffic(context.Context, *vnetv1.RecordTrafficRequest, func(*vnetv1.RecordTrafficResponse) error) error {
+	return vnetv1.Errorf(connect.CodeFailedPrecondition, "cannot record traffic here: this is a host").
+		WithHint("run `vnet traffic record` on the Proxy %s", s.proxyName())
+}
+
 // GetAdaptation asks the Proxy.
 func (s Service) GetAdaptation(ctx context.Context, req *vnetv1.GetAdaptationRequest) (*vnetv1.GetAdaptationResponse, error) {
 	req.Node = ""

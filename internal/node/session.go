@@ -136,6 +136,8 @@ func (n *Node) fromProxy(l *link.Link, message any) {
 	switch m := message.(type) {
 	case control.Welcome:
 		n.do(func(s *state) { s.welcomed(m) })
+	case control.Tune:
+		n.do(func(s *state) { s.traffic.tune(m.Report) })
 	case control.Directory:
 		n.do(func(s *state) { s.directoryChanged(m) })
 	case control.StageRequest:

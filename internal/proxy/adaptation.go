@@ -38,9 +38,7 @@ type pastChange struct {
 
 // adapt asks the policy what to do about the topology, and does it or shows it.
 func (h *hub) adapt(now time.Time) {
-	proposal, ok := h.policy.Step(now, adapt.View{
-		Topology: h.topology, Overlay: h.record, Bound: h.bound.Value().Value, Failed: h.barred(), Away: h.away(), Will: h.will,
-	})
+	proposal, ok := h.policy.Step(now, h.view())
 	if !ok {
 		h.proposal = nil
 		return
@@ -65,6 +63,13 @@ func (h *hub) adapt(now time.Time) {
 		},
 		done: func(_ control.Result, err error) { h.adapted(proposal, err) },
 	})
+}
+
+// view is what the policy sees.
+func (h *hub) view() adapt.View {
+	return adapt.View{
+		Topology: h.topology, Overlay: h.record, Bound: h.bound.Value().Value, Failed: h.barred(), Away: h.away(), Will: h.will,
+	}
 }
 
 // adapted tells of every step, with its reason.

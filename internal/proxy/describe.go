@@ -145,12 +145,16 @@ func (p *Proxy) GetApp(ctx context.Context, _ *vnetv1.GetAppRequest) (*vnetv1.Ge
 		for _, g := range h.topology.Groups {
 			out.Groups = append(out.Groups, h.describeGroup(g))
 		}
+		out.Inference = h.describeInference()
 	})
 	return &vnetv1.GetAppResponse{App: out}, err
 }
 
 func (h *hub) describeGroup(g vttif.Group) *vnetv1.Group {
-	out := &vnetv1.Group{Name: g.Name, Names: g.Names, Confidence: g.Confidence}
+	out := &vnetv1.Group{Name: g.Name, Names: g.Names, Confidence: g.Confidence, Active: g.Active, Goal: describeGoal(g.Goal)}
+	for _, mac := range g.VMs {
+		out.Vms = append(out.Vms, h.title(mac))
+	}
 	for _, mac := range g.Order {
 		out.Order = append(out.Order, h.title(mac))
 	}
@@ -163,10 +167,27 @@ func (h *hub) describeGroup(g vttif.Group) *vnetv1.Group {
 	return out
 }
 
+func describeGoal(g vttif.Goal) *vnetv1.Goal {
+	out := &vnetv1.Goal{
+		Confidence: g.Confidence, Trend: g.Trend, DeliveredBps: 8 * g.Delivered,
+		RequestsPerSecond: g.Requests, RoundTripUs: uint64(g.RoundTrip.Microseconds()),
+	}
+	if g.Period > 0 {
+		out.Period = durationpb.New(g.Period)
+	}
+	return out
+}
+
 // GetTraffic gives the traffic matrix.
 func (p *Proxy) GetTraffic(ctx context.Context, _ *vnetv1.GetTrafficRequest) (*vnetv1.GetTrafficResponse, error) {
-	out := &vnetv1.GetTrafficResponse{Window: durationpb.New(time.Second)}
+	out := &vnetv1.GetTrafficResponse{}
 	err := p.ask(ctx, func(h *hub) {
+		out.Window = durationpb.New(h.inferring.Cooked().Window)
+		other := h.infer.Other()
+		out.Other = &vnetv1.TrafficEntry{
+			OfferedBytes: other.OfferedBytes, OfferedFrames: other.OfferedFrames,
+			DeliveredBytes: other.DeliveredBytes, DeliveredFrames: other.DeliveredFrames,
+		}
 		for _, e := range h.infer.Matrix(time.Now()) {
 			out.Entries = append(out.Entries, &vnetv1.TrafficEntry{
 				Src: h.title(e.Src), Dst: h.title(e.Dst), SrcMac: e.Src.String(), DstMac: e.Dst.String(),

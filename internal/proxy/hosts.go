@@ -28,6 +28,7 @@ func (h *hub) attached(now time.Time, peer overlay.Name, l *link.Link, hello con
 	h.register(peer, hello)
 	h.places.NodeHere(now, peer)
 	h.tell(peer, h.welcome())
+	h.tell(peer, h.tune())
 	h.tell(peer, control.Directory{Version: h.listed, Full: true, Places: h.places.Snapshot()})
 	if rejoined {
 		h.p.event("node.up", fmt.Sprintf("%s is here (%d ports)", peer, len(hello.Ports)), map[string]string{"node": string(peer)})

@@ -47,13 +47,15 @@ type hub struct {
 	traces    map[uint64]chan node.Event // probes under way, and who waits for their reports
 	lastTrace uint64
 
-	infer    *vttif.Inferrer
-	topology vttif.Topology
-	policy   *adapt.Fastpath
-	settings adapt.Config
-	failures map[adapt.Ends]failure // links that could not be made
-	proposal *adapt.Proposal        // what advise mode would do, or auto does
-	proposed time.Time
+	infer     *vttif.Inferrer
+	inferring vttif.Config // what infer was made with
+	recorder  *recorder    // nil while nobody records
+	topology  vttif.Topology
+	policy    *adapt.Fastpath
+	settings  adapt.Config
+	failures  map[adapt.Ends]failure // links that could not be made
+	proposal  *adapt.Proposal        // what advise mode would do, or auto does
+	proposed  time.Time
 
 	bound   control.Bound
 	changes changes
@@ -85,7 +87,7 @@ func newHub(p *Proxy) (*hub, error) {
 	}
 	config := p.cfg.VTTIF
 	config.LAN = h.onLAN
-	h.infer = vttif.NewInferrer(config)
+	h.infer, h.inferring = vttif.NewInferrer(config), config
 	h.policy = adapt.NewFastpath(h.settings)
 	if _, err := rand.Read(h.key); err != nil {
 		return nil, err
@@ -97,6 +99,7 @@ func newHub(p *Proxy) (*hub, error) {
 	h.changes = newChanges(h)
 	h.save() // the numbers of rules that this run may use
 	p.node.Told(h.welcome())
+	p.node.Told(h.tune())
 	p.node.Told(control.Directory{Full: true, Places: h.places.Snapshot()})
 	if err := p.node.Restore(h.record.Nodes[h.record.Proxy].Rules); err != nil {
 		return nil, err
@@ -133,6 +136,9 @@ func (h *hub) tick(now time.Time) {
 	h.changes.tick(now)
 	topology, changed := h.infer.Step(now)
 	h.topology = topology
+	if h.recorder != nil {
+		h.recorder.step(now, h.view())
+	}
 	if changed {
 		h.announceTopology()
 	}
@@ -159,6 +165,9 @@ func (h *hub) heard(now time.Time, peer overlay.Name, message any) {
 			}
 		}
 		h.infer.Add(now, m)
+		if h.recorder != nil {
+			h.recorder.report(now, m)
+		}
 	case control.StageReply:
 		h.changes.replied(now, peer, m)
 	case control.Call:

@@ -140,6 +140,12 @@ func (h *hub) restore(now time.Time) error {
 	} else if ok {
 		h.policy.Configure(h.settings)
 	}
+	var chosen inference
+	if ok, err := h.get(keyInference, &chosen); err != nil {
+		return err
+	} else if ok {
+		h.reinfer(chosen)
+	}
 	if ok, err := h.get(keyProbe, &h.key); err != nil {
 		return err
 	} else if !ok {

@@ -51,10 +51,13 @@ type Daemon interface {
 	// Inference and adaptation.
 	GetApp(context.Context, *api.GetAppRequest) (*api.GetAppResponse, error)
 	GetTraffic(context.Context, *api.GetTrafficRequest) (*api.GetTrafficResponse, error)
+	SetInference(context.Context, *api.SetInferenceRequest) (*api.SetInferenceResponse, error)
 	GetAdaptation(context.Context, *api.GetAdaptationRequest) (*api.GetAdaptationResponse, error)
 	SetAdaptation(context.Context, *api.SetAdaptationRequest) (*api.SetAdaptationResponse, error)
 	GetCounters(context.Context, *api.GetCountersRequest) (*api.GetCountersResponse, error)
 
 	// WatchEvents calls send for each event until ctx is done, send fails, or the daemon stops.
 	WatchEvents(ctx context.Context, req *api.WatchEventsRequest, send func(*api.WatchEventsResponse) error) error
+	// RecordTraffic calls send for each line of a recording until ctx is done, send fails, or the daemon stops.
+	RecordTraffic(ctx context.Context, req *api.RecordTrafficRequest, send func(*api.RecordTrafficResponse) error) error
 }

@@ -64,6 +64,8 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 		return unary(ctx, d, body, d.GetApp)
 	case "GetTraffic":
 		return unary(ctx, d, body, d.GetTraffic)
+	case "SetInference":
+		return unary(ctx, d, body, d.SetInference)
 	case "GetAdaptation":
 		return unary(ctx, d, body, d.GetAdaptation)
 	case "SetAdaptation":

@@ -65,6 +65,22 @@ func (s service) WatchEvents(ctx context.Context, req *api.WatchEventsRequest, s
 	return nil
 }
 
+// RecordTraffic streams a recording; a stream is not forwarded.
+func (s service) RecordTraffic(ctx context.Context, req *api.RecordTrafficRequest, stream *connect.ServerStream[api.RecordTrafficResponse]) error {
+	if node := req.GetNode(); node != "" && node != s.d.Name() {
+		return api.Errorf(connect.CodeUnimplemented, "cannot record the traffic of node %s from %s", node, s.d.Name()).
+			WithHint("ask the Proxy itself: it hears of all traffic").Connect()
+	}
+	if err := s.d.RecordTraffic(ctx, req, stream.Send); err != nil && ctx.Err() == nil {
+		return api.AsError(err).Connect()
+	}
+	return nil
+}
+
+func (s service) SetInference(ctx context.Context, req *api.SetInferenceRequest) (*api.SetInferenceResponse, error) {
+	return route(ctx, s, "SetInference", req, s.d.SetInference)
+}
+
 func (s service) GetStatus(ctx context.Context, req *api.GetStatusRequest) (*api.GetStatusResponse, error) {
 	return route(ctx, s, "GetStatus", req, s.d.GetStatus)
 }

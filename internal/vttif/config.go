@@ -63,8 +63,8 @@ func Seed(window time.Duration, threshold float64) Config {
 	}
 }
 
-// cooked is the configuration with every default filled in.
-func (c Config) cooked() Config {
+// Cooked is the configuration with every default filled in.
+func (c Config) Cooked() Config {
 	if c.UpdateRate <= 0 {
 		c.UpdateRate = defaultUpdateRate
 	}
@@ -109,6 +109,9 @@ func orDefault(d, def time.Duration) time.Duration {
 	}
 	return max(d, 0)
 }
+
+// Interval is the time between two reports of a node.
+func (c Config) Interval() time.Duration { return c.Cooked().slot() }
 
 // slot is the width of one cell of a window: the time between two reports.
 func (c Config) slot() time.Duration { return time.Duration(float64(time.Second) / c.UpdateRate) }

@@ -82,7 +82,7 @@ type vertex struct {
 
 // NewInferrer makes an Inferrer without traffic.
 func NewInferrer(c Config) *Inferrer {
-	c = c.cooked()
+	c = c.Cooked()
 	return &Inferrer{
 		cfg: c, slot: c.slot(), slots: c.slots(), removeAfter: c.RemoveAfter,
 		ledger:   ledger{nodes: map[string]*attendance{}, limit: c.MaxNodes},

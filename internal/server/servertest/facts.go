@@ -95,6 +95,16 @@ func (d *Daemon) GetTraffic(context.Context, *api.GetTrafficRequest) (*api.GetTr
 	}}, nil
 }
 
+// SetInference gives back what it was told.
+func (d *Daemon) SetInference(_ context.Context, req *api.SetInferenceRequest) (*api.SetInferenceResponse, error) {
+	return &api.SetInferenceResponse{Inference: req.GetInference()}, nil
+}
+
+// RecordTraffic sends the lines of an empty recording.
+func (d *Daemon) RecordTraffic(_ context.Context, _ *api.RecordTrafficRequest, send func(*api.RecordTrafficResponse) error) error {
+	return send(&api.RecordTrafficResponse{Line: []byte(`{"start":{"format":1}}`)})
+}
+
 func adaptation() *api.Adaptation {
 	steps := []*api.Step{{What: "open link host1—host3", Reason: "vm1—vm3 is the heaviest pair: 40 Mbit/s"}, {What: "add exact rules at host1 and host3", Reason: "so that only vm1—vm3 takes it"}}
 	return &api.Adaptation{

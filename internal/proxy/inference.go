@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
+)
+
+// keyInference is where the parameters a user chose lie on disk.
+const keyInference = "inference"
+
+// inference is what a user chose of vttif.Config; the rest of that is memory and never changes.
+type inference struct {
+	Rate                                           float64 `json:"rate_hz"`
+	High, Low, Floor                               float64
+	Window, AddAfter, Settle, RemoveAfter, Silence time.Duration
+	Global                                         bool
+}
+
+// config fills in what the Proxy was started with.
+func (i inference) config(c vttif.Config) vttif.Config {
+	c.UpdateRate, c.High, c.Low, c.Floor, c.Global = i.Rate, i.High, i.Low, i.Floor, i.Global
+	c.Window, c.AddAfter, c.Settle, c.RemoveAfter, c.GroupOver = i.Window, i.AddAfter, i.Settle, i.RemoveAfter, i.Silence
+	return c
+}
+
+func inferenceOf(c vttif.Config) inference {
+	return inference{
+		Rate: c.UpdateRate, High: c.High, Low: c.Low, Floor: c.Floor, Global: c.Global,
+		Window: c.Window, AddAfter: c.AddAfter, Settle: c.Settle, RemoveAfter: c.RemoveAfter, Silence: c.GroupOver,
+	}
+}
+
+// change takes over what a request sets.
+func (i *inference) change(m *vnetv1.Inference) error {
+	set := func(to *float64, from *float64) {
+		if from != nil {
+			*to = *from
+		}
+	}
+	last := func(to *time.Duration, from *durationpb.Duration) {
+		if from != nil {
+			*to = from.AsDuration()
+		}
+	}
+	if m.FloorBps != nil {
+		i.Floor = m.GetFloorBps() / 8
+	}
+	if m.Global != nil {
+		i.Global = m.GetGlobal()
+	}
+	set(&i.Rate, m.UpdateRateHz)
+	set(&i.High, m.High)
+	set(&i.Low, m.Low)
+	last(&i.Window, m.Window)
+	last(&i.AddAfter, m.AddAfter)
+	last(&i.Settle, m.Settle)
+	last(&i.RemoveAfter, m.RemoveAfter)
+	last(&i.Silence, m.GroupOver)
+	for _, share := range []float64{i.High, i.Low} {
+		if !(share >= 0 && share <= 1) {
+			return fmt.Errorf("cannot use %v as a threshold: give a share from 0 to 1", share)
+		}
+	}
+	if !(i.Rate >= 0 && i.Rate <= 20) {
+		return fmt.Errorf("cannot report %v times a second: give up to 20", i.Rate)
+	}
+	return nil
+}
+
+// SetInference changes the parameters of VTTIF, which starts anew.
+func (p *Proxy) SetInference(ctx context.Context, req *vnetv1.SetInferenceRequest) (*vnetv1.SetInferenceResponse, error) {
+	out := &vnetv1.SetInferenceResponse{}
+	var refused error
+	err := p.ask(ctx, func(h *hub) {
+		next := inferenceOf(h.inferring)
+		switch {
+		case req.GetDefaults():
+			next = inferenceOf(p.cfg.VTTIF)
+		case req.GetSeed():
+			next = inferenceOf(vttif.Seed(seedWindow, seedThreshold))
+		}
+		if refused = next.change(req.GetInference()); refused == nil {
+			h.reinfer(next)
+			h.put(keyInference, next)
+		}
+		out.Inference = h.describeInference()
+	})
+	if refused != nil {
+		return nil, invalid("%w", refused)
+	}
+	return out, err
+}
+
+const (
+	seedWindow    = time.Second // the paper's settle time of 1 s (§2.2)
+	seedThreshold = 0.1
+)
+
+// reinfer starts the inference anew with other parameters.
+func (h *hub) reinfer(i inference) {
+	h.inferring = i.config(h.p.cfg.VTTIF)
+	h.inferring.LAN = h.onLAN
+	h.infer = vttif.NewInferrer(h.inferring)
+	h.infer.Bound(h.bound.Value().Value)
+	h.topology = vttif.Topology{}
+	if h.recorder != nil {
+		h.recorder.end(fmt.Errorf("cannot go on recording: the parameters were changed"))
+	}
+	for name := range h.hosts {
+		h.tell(name, h.tune())
+	}
+	h.node.Told(h.tune())
+}
+
+// tune is how often nodes are to report.
+func (h *hub) tune() control.Tune { return control.Tune{Report: h.inferring.Interval()} }
+
+func (h *hub) describeInference() *vnetv1.Inference {
+	c := h.inferring.Cooked()
+	floor := 8 * c.Floor
+	return &vnetv1.Inference{
+		UpdateRateHz: &c.UpdateRate, High: &c.High, Low: &c.Low, FloorBps: &floor, Global: &c.Global,
+		Window: durationpb.New(c.Window), AddAfter: durationpb.New(c.AddAfter), Settle: durationpb.New(c.Settle),
+		RemoveAfter: durationpb.New(c.RemoveAfter), GroupOver: durationpb.New(c.GroupOver),
+	}
+}
