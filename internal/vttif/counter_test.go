@@ -106,7 +106,7 @@ func TestAFloodOfAMillionAddressesHidesNobody(t *testing.T) {
 	if reported[before] != flood/100 || reported[after] != flood/200-1 || got+other != sent {
 		t.Errorf("counted %d and %d frames of the applications, %d + %d other of %d", reported[before], reported[after], got, other, sent)
 	}
-	if n := testing.AllocsPerRun(1, func() {
+	if n := testing.AllocsPerRun(10, func() { // the average, so that what the runtime does beside does not count
 		for i := range 100_000 {
 			c.Offered(ether.MAC{6, 7, byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}, vm(2), 60, 1, false)
 		}
