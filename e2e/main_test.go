@@ -40,6 +40,7 @@ func roles() map[string]func(args []string) int {
 		"post":           post,
 		"shout":          shout,
 		"tcp-watch":      watchTCP,
+		"everyone":       everyone,
 	}
 }
 

@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/lab"
+)
+
+// eightHosts are hosts with one VM each at one site, and the Proxy at another.
+func eightHosts() string {
+	var b strings.Builder
+	b.WriteString("name: eight\nsites: [{name: cloud}, {name: home}]\nhosts:\n")
+	for i := range 8 {
+		fmt.Fprintf(&b, "  - {name: host%d, site: cloud}\n", i+1)
+	}
+	b.WriteString("  - {name: proxy, site: home}\nvms:\n")
+	for i := range 8 {
+		fmt.Fprintf(&b, "  - {name: vm%d, host: host%d}\n", i+1, i+1)
+	}
+	b.WriteString("paths: [{between: [cloud, home], delay: 2.5ms}]\noverlay: {proxy: proxy}\n")
+	return b.String()
+}
+
+func eightVMs() (vms []string) {
+	for i := range 8 {
+		vms = append(vms, fmt.Sprintf("vm%d", i+1))
+	}
+	return vms
+}
+
+// feed runs a client command at a host with something on its standard input.
+func (w *world) feed(host, in string, args ...string) (out string, code int) {
+	w.Helper()
+	var printed, complaints bytes.Buffer
+	p, err := w.Command(host, append([]string{program}, args...), lab.CmdOptions{
+		Name: "vnet", Stdin: strings.NewReader(in), Stdout: &printed, Stderr: &complaints,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	end, err := p.Wait()
+	if err != nil {
+		w.Fatal(err)
+	}
+	return printed.String() + complaints.String(), end.Code
+}
+
+// apply applies a description and checks that nothing is different afterwards.
+func (w *world) apply(text, what string) (took string) {
+	w.Helper()
+	out, code := w.feed("proxy", text, "apply", "-")
+	if code != 0 {
+		w.Fatalf("apply %s: %s", what, out)
+	}
+	w.same(text, what)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return lines[len(lines)-1]
+}
+
+func (w *world) same(text, what string) {
+	w.Helper()
+	if out, code := w.feed("host1", text, "diff", "-"); code != 0 || out != "same\n" {
+		w.Errorf("diff after %s: exit %d\n%s", what, code, out)
+	}
+}
+
+// warm has all VMs find each other.
+func (w *world) warm(vms []string) {
+	for _, a := range vms {
+		for _, b := range vms {
+			if a < b {
+				w.Output(w.Context(), a, "ping", "-c", "1", "-W", "1", w.Address(b).String())
+			}
+		}
+	}
+}
+
+// Eight hosts go from star to ring to hypercube to bus to star while all VMs send numbered packets to all others: nothing is lost,
+// nothing comes twice, and the overlay is then as described.
+func TestShapesWhileEveryoneTalks(t *testing.T) {
+	needs(t, "ping")
+	w := start(t, eightHosts())
+	w.vnet("proxy", "adapt", "observe")
+	vms := eightVMs()
+	w.warm(vms)
+	rate := func(from, to int) int {
+		if to == from+4 { // four of the pairs
+			return 1000
+		}
+		return 100
+	}
+	if os.Getenv("E2E_LONG") == "" { // a busy machine is to show the changes, not how many packets it can carry
+		rate = func(from, to int) int {
+			if to == from+4 {
+				return 100
+			}
+			return 20
+		}
+	}
+	shapes := []string{"ring", "hypercube", "bus", "star"}
+	files := map[string]string{}
+	for _, shape := range shapes {
+		files[shape] = w.vnet("proxy", "generate", shape, "--live", "--rules", "all")
+	}
+	files["star"] = "vnet 1\n"
+	for _, changing := range []bool{false, true} {
+		c := w.crowd(vms, rate)
+		time.Sleep(2 * time.Second)
+		for _, shape := range shapes {
+			if changing {
+				t.Logf("%s: %s", shape, w.apply(files[shape], shape))
+			}
+			time.Sleep(time.Second)
+		}
+		sent, lost, twice := c.stop()
+		t.Logf("changing %v: %d packets, %d lost, %d twice", changing, sent, lost, twice)
+		if lost != 0 || twice != 0 || sent < 1000 {
+			t.Errorf("changing %v: of %d packets %d were lost and %d came twice", changing, sent, lost, twice)
+		}
+	}
+}
+
+// In auto mode, while an application makes adaptation add links of its own, a description that was applied is what is there.
+func TestADescriptionBesideAdaptation(t *testing.T) {
+	needs(t, "ping")
+	w := start(t, eightHosts())
+	vms := eightVMs()
+	w.warm(vms[:6])
+	text := w.vnet("proxy", "generate", "bus", "host1", "host2", "host3", "--live") + "max-links 0\n"
+	w.apply(text, "a bus of three")
+	s := w.stream("vm4", "vm6", 2000)
+	w.eventually(20*time.Second, "adaptation adds a link", func() bool {
+		return len(ask[adaptation](w, "proxy", "adapt").links()) > 0
+	})
+	w.same(text, "adaptation's own link")
+	if out := w.vnet("host3", "show", "topology"); !strings.Contains(out, "# adapted: link host4 host6") || !strings.Contains(out, "\thost1 host2\n") || strings.Contains(out, "# differs") {
+		t.Errorf("show topology prints\n%s", out)
+	} else if formatted, code := w.feed("host3", out, "fmt", "-"); code != 0 || formatted != out {
+		t.Errorf("what show topology prints is no fixed point:\n%s", formatted)
+	}
+	before := w.vnet("proxy", "links", "--node", "host4")
+	w.apply(text+"forbid transit host8\n", "a prohibition")
+	if after := ask[adaptation](w, "proxy", "adapt").links(); len(after) != 1 {
+		t.Errorf("apply has touched adaptation's links: %v; before\n%s", after, before)
+	}
+	out := w.vnet("proxy", "trace", "vm4", "vm6", "--live")
+	if !strings.Contains(out, "link:host6") || !strings.Contains(out, "delivered at port:vm6 of host6 after 1 hops") {
+		t.Errorf("trace says\n%s", out)
+	}
+	w.apply(text+"forbid pair vm4 vm6\n"+vmLines(w, "vm4", "vm6"), "a forbidden pair")
+	w.eventually(10*time.Second, "the forbidden pair goes back to the star", func() bool {
+		return len(ask[adaptation](w, "proxy", "adapt").links()) == 0
+	})
+	if sent, r := s.stop(); r.Received != sent || r.Duplicates != 0 {
+		t.Errorf("of %d packets %d came, %d twice", sent, r.Received, r.Duplicates)
+	}
+}
+
+// vmLines declares VMs by what the overlay knows of them.
+func vmLines(w *world, names ...string) (lines string) {
+	for line := range strings.Lines(w.vnet("proxy", "show", "topology", "--all")) {
+		line, _, _ = strings.Cut(line, " #")
+		for _, name := range names {
+			if strings.HasPrefix(line, "vm "+name+" ") {
+				lines += line + "\n"
+			}
+		}
+	}
+	return lines
+}
