@@ -14,7 +14,8 @@ import (
 )
 
 func appCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use:   "app",
 		Short: "The application topology as inferred from the frames",
 		Long: `The application topology as inferred from the frames: groups of VMs that talk together. "-o lang" prints a description
@@ -22,19 +23,26 @@ func appCommand(c *cli) *cobra.Command {
 		Args:        cobra.NoArgs,
 		Annotations: formats("dot", "mermaid", "lang"),
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
-			resp, err := ask(cmd, c.daemon().GetApp, &api.GetAppRequest{Node: c.node})
-			if err != nil {
-				return err
-			}
-			switch c.output {
-			case "dot", "mermaid":
-				return c.draw(pictureOfApp(resp.GetApp()))
-			case "lang":
-				return c.appInLanguage(cmd, resp.GetApp())
-			}
-			return c.show(resp, func(t *table) { printApp(t, resp.GetApp()) })
+			return c.repeat(cmd, watch, func() error { return c.app(cmd) })
 		}),
 	}
+	cmd.AddCommand(appSetCommand(c))
+	return watching(cmd, &watch)
+}
+
+// app shows the application topology once.
+func (c *cli) app(cmd *cobra.Command) error {
+	resp, err := ask(cmd, c.daemon().GetApp, &api.GetAppRequest{Node: c.node})
+	if err != nil {
+		return err
+	}
+	switch c.output {
+	case "dot", "mermaid":
+		return c.draw(pictureOfApp(resp.GetApp()))
+	case "lang":
+		return c.appInLanguage(cmd, resp.GetApp())
+	}
+	return c.show(resp, func(t *table) { printApp(t, resp.GetApp()) })
 }
 
 func printApp(t *table, app *api.App) {
@@ -43,6 +51,9 @@ func printApp(t *table, app *api.App) {
 	}
 	for _, g := range app.GetGroups() {
 		t.line("%s", groupText(g, app))
+		if text := goalText(g.GetGoal()); text != "" {
+			t.line("%s", text)
+		}
 		t.row("A", "B", "WEIGHT", "RATE", "SINCE")
 		for _, e := range g.GetEdges() {
 			t.row(cmp.Or(e.GetA(), e.GetAMac()), cmp.Or(e.GetB(), e.GetBMac()), fmt.Sprintf("%.2f", e.GetWeight()), bitrate(e.GetRateBps()), since(e.GetSince()))
@@ -53,11 +64,19 @@ func printApp(t *table, app *api.App) {
 // groupText is one line about a group: its shape, how sure, and the VMs in the order that shows it.
 func groupText(g *api.Group, app *api.App) string {
 	text := fmt.Sprintf("%s of %d VMs since %s (confidence %.2f): %s",
-		cmp.Or(g.GetName(), "no known pattern"), len(g.GetOrder()), since(app.GetSince()), g.GetConfidence(), strings.Join(g.GetOrder(), " "))
+		cmp.Or(g.GetName(), "no known pattern"), max(len(g.GetVms()), len(g.GetOrder())), since(app.GetSince()), g.GetConfidence(), strings.Join(orderOf(g), " "))
 	if len(g.GetNames()) > 1 {
 		text += "; also a " + strings.Join(g.GetNames()[1:], ", ")
 	}
 	return text
+}
+
+// orderOf is the VMs of a group, in the order that shows its pattern if it has one.
+func orderOf(g *api.Group) []string {
+	if len(g.GetOrder()) == 0 {
+		return g.GetVms()
+	}
+	return g.GetOrder()
 }
 
 // appInLanguage prints the direct links and rules that the application topology asks for.

@@ -53,6 +53,7 @@ func commands(c *cli) []*cobra.Command {
 		tokenCommand(c),
 		appCommand(c),
 		trafficCommand(c),
+		replayCommand(c),
 		adaptCommand(c),
 		countersCommand(c),
 		eventsCommand(c),
