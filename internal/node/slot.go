@@ -56,6 +56,9 @@ func (s *state) slot(peer overlay.Name) *slot {
 	s.slots = append(s.slots, one)
 	s.byPeer[peer] = one
 	s.table, s.dirty = s.table.WithDown(one.side, true), true
+	if one.kind == link.Star {
+		s.refloods()
+	}
 	return one
 }
 

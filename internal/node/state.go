@@ -190,7 +190,7 @@ func (s *state) sortedRules() []overlay.Rule {
 func (s *state) refloods() {
 	s.flood.Star = nil
 	for _, one := range s.slots {
-		if one.kind == link.Star && one.current.Load() != nil {
+		if one.kind == link.Star { // one that is down is a member too: frames from it may come before it is up here
 			s.flood.Star = append(s.flood.Star, one.side)
 		}
 	}
