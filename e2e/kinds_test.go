@@ -86,13 +86,40 @@ func (c *changing) adapted(want bool, order ...string) {
 func (c *changing) crowdOut() {
 	server := c.spawn("vm4", lab.CmdOptions{}, "iperf3", "-s", "-1")
 	time.Sleep(200 * time.Millisecond) // until it listens: it says nothing of it when its output is no terminal
-	client := c.spawn("vm3", lab.CmdOptions{}, "iperf3", "-c", c.Address("vm4").String(), "-b", "75M", "-t", "60")
+	client := c.spawn("vm3", lab.CmdOptions{}, "iperf3", "-c", c.Address("vm4").String(), "-b", "90M", "-t", "60")
 	c.eventually(10*time.Second, "a fast path for the stronger pair", func() bool {
 		return slices.Contains(ask[adaptation](c.world, "proxy", "adapt").links(), "host3–host4")
+	})
+	c.eventually(10*time.Second, "the pair is seen to be stronger", func() bool {
+		app := ask[application](c.world, "proxy", "app")
+		return app.rate("vm3", "vm4") > 1.1*app.rate("vm1", "vm2")
 	})
 	c.adapted(false, "adapt", "--max-links", "1")
 	client.Stop(time.Second)
 	server.Stop(time.Second)
+}
+
+type application struct {
+	App struct {
+		Groups []struct {
+			Edges []struct {
+				A, B    string
+				RateBps float64
+			}
+		}
+	}
+}
+
+// rate is what two VMs exchange, as inferred.
+func (a application) rate(x, y string) float64 {
+	for _, g := range a.App.Groups {
+		for _, e := range g.Edges {
+			if e.A == x && e.B == y || e.A == y && e.B == x {
+				return e.RateBps
+			}
+		}
+	}
+	return 0
 }
 
 // killThird kills the daemon at the far end of host1's other fast path, waits until host1 has seen it, and starts it again.

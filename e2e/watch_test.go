@@ -55,9 +55,10 @@ func watchTCP(args []string) int {
 
 // busiestTCP is the connection that has carried most.
 func busiestTCP() (busiest tcpSample, found bool) {
-	list, err := netlink.SocketDiagTCPInfo(syscall.AF_INET)
-	if err != nil {
-		return tcpSample{}, false // interrupted: the next one will do
+	var list []*netlink.InetDiagTCPInfoResp
+	for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} { // iperf3's server takes both by one socket
+		some, _ := netlink.SocketDiagTCPInfo(family) // an error is an interruption: the next sample will do
+		list = append(list, some...)
 	}
 	now := time.Now().UnixNano()
 	for _, c := range list {
