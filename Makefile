@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check unit e2e soak fuzz generate bench cover demo clean
+.PHONY: build test check unit e2e soak fuzz generate bench cover demo clean fuzz-lang
 
 build: ## bin/vnet and bin/patterns
 	$(GO) build -o bin/ ./cmd/...
@@ -26,6 +26,9 @@ soak: ## the long forms of the end-to-end tests: minutes to hours; write the res
 
 fuzz: ## every decoder for FUZZTIME seconds (default 5), at most 20 CPU-minutes together
 	scripts/fuzz
+
+fuzz-lang: ## the language's parser for five minutes
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 5m ./internal/lang
 
 generate: ## the code of the contracts in api/; fails when what is committed differs
 	api/generate.sh

@@ -155,6 +155,9 @@ func goArch(machine string) string {
 	return machine
 }
 
+// ourselves is this very program, also where its file has been replaced or is out of sight.
+const ourselves = "/proc/self/exe"
+
 // binary is the program for the machine.
 func (m *machine) binary() (string, error) {
 	for _, b := range m.l.binaries {
@@ -163,7 +166,7 @@ func (m *machine) binary() (string, error) {
 		}
 	}
 	if m.found.arch == runtime.GOARCH {
-		return os.Executable()
+		return ourselves, nil
 	}
 	return "", fmt.Errorf("cannot run this program on %s: it is for %s, and the machine is %s; give --binary %s=FILE (GOARCH=%s go build ./cmd/vnet)",
 		m.node.Machine, runtime.GOARCH, m.found.arch, m.found.arch, m.found.arch)
