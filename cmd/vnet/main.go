@@ -49,6 +49,7 @@ func commands(c *cli) []*cobra.Command {
 		diffCommand(c),
 		applyCommand(c),
 		launchCommand(c),
+		manCommand(c),
 		boundCommand(c),
 		tokenCommand(c),
 		appCommand(c),
