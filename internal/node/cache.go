@@ -33,19 +33,28 @@ type cachedProxy struct {
 	ProbeKey   []byte `json:"probe_key"`
 }
 
-// save writes one entry. A full disk must not stop traffic: it is reported, and
-// the node goes on with what it has in memory.
+// save has one entry written. Frames and stages do not wait for the disk.
 func (s *state) save(key string, value any) {
 	text, err := json.Marshal(value)
-	if err == nil {
-		err = s.n.cfg.Store.Put(cacheBucket, key, text)
-	}
 	if err != nil {
-		s.warning["cache"] = fmt.Sprintf("cannot save %s for a restart without the Proxy: %v; free some disk space", key, err)
-		s.n.cfg.Log.Error("cannot save the cache", "key", key, "error", err)
+		s.n.cfg.Log.Error("cannot write down the cache", "key", key, "error", err)
 		return
 	}
-	delete(s.warning, "cache")
+	s.n.disk.Put(cacheBucket, key, text)
+}
+
+// diskSays takes down that a disk is full, or is not any more. It must not stop
+// traffic: the node goes on with what it has in memory.
+func (n *Node) diskSays(err error) {
+	if err != nil {
+		n.cfg.Log.Error("cannot save the cache", "error", err)
+	}
+	n.do(func(s *state) {
+		delete(s.warning, "cache")
+		if err != nil {
+			s.warning["cache"] = fmt.Sprintf("cannot save what a restart without the Proxy needs: %v; free some disk space", err)
+		}
+	})
 }
 
 // unsaved says what in memory is newer than on disk. It is written at the next
@@ -131,13 +140,17 @@ func (s *state) restore() error {
 	var links []control.LinkSpec
 	s.load(keyLinks, &links)
 	for _, spec := range links {
+		if overlay.ValidName(string(spec.Peer)) != nil || spec.Peer == s.n.name || spec.Peer == s.proxy {
+			s.n.cfg.Log.Warn("cached link left out", "peer", string(spec.Peer))
+			continue
+		}
 		one := s.slot(spec.Peer)
 		one.wanted, one.spec, one.origin = true, spec, spec.Origin
 	}
 	var places []control.Place
 	s.load(keyPlaces, &places)
 	for _, p := range places {
-		if p.Node != s.n.name {
+		if p.Node != s.n.name && overlay.ValidName(string(p.Node)) == nil {
 			s.placed(p)
 		}
 	}
@@ -148,6 +161,9 @@ func (s *state) restore() error {
 		if err == nil {
 			r.ID = c.ID
 			r.Origin, err = overlay.ParseOrigin(c.Origin)
+		}
+		if err == nil && r.ID&learnedBit != 0 {
+			err = fmt.Errorf("cannot use rule id %d: ids from 2^63 belong to learned rules", r.ID)
 		}
 		if err == nil {
 			err = s.change([]overlay.Rule{r}, nil)
