@@ -15,6 +15,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/port"
+	"github.com/virtuoso-vnet/virtuoso/internal/store"
 )
 
 const (
@@ -46,7 +47,8 @@ type Node struct {
 	probed chan heardProbe   // likewise
 	traces chan traced       // likewise
 
-	calls  calls // answers we wait for
+	disk   *store.Writer // of the cache
+	calls  calls         // answers we wait for
 	events *Events
 
 	keepers sync.WaitGroup // keepers and readers; Run waits for them
@@ -93,6 +95,7 @@ func New(cfg Config) (*Node, error) {
 		n.ports = append(n.ports, at)
 		lane += p.Queues()
 	}
+	n.disk = store.NewWriter(cfg.Store, n.diskSays)
 	var err error
 	n.endpoint, err = link.New(link.Config{
 		Identity: cfg.Identity, Net: cfg.Net, Listen: cfg.Listen, Sockets: cfg.Sockets,
@@ -118,6 +121,11 @@ func (n *Node) Endpoint() *link.Endpoint { return n.endpoint }
 
 // Run forwards until ctx ends, then closes links and ports.
 func (n *Node) Run(ctx context.Context) error {
+	disk, stop := context.WithCancel(context.WithoutCancel(ctx)) // past the loop's last word
+	var writing sync.WaitGroup
+	writing.Go(func() { n.disk.Run(disk) })
+	defer writing.Wait()
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	n.ctx = ctx
 	n.started = time.Now()

@@ -67,7 +67,7 @@ func TestNumbersOfTheSameRuleAgree(t *testing.T) {
 	mine := ruleOf(t, 1, "from any src any dst 52:54:00:00:00:02 to link:host2")
 	same, other := mine, ruleOf(t, 1, "from any src any dst 52:54:00:00:00:03 to link:host2")
 	same.ID = 7
-	h := &hub{nextID: 20, ids: 100}
+	h := &hub{nextID: 20, ids: 100, sure: 100}
 	for name, c := range map[string]struct {
 		held []overlay.Rule
 		want uint64

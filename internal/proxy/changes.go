@@ -309,10 +309,19 @@ func (h *hub) number(target *overlay.Overlay) {
 func (h *hub) newID() uint64 {
 	id := h.nextID
 	h.nextID++
+	if h.nextID >= h.sure {
+		h.reserve()
+	}
+	return id
+}
+
+// reserve waits until the disk is ahead. Nearly always it is already: save asks for more in good time.
+func (h *hub) reserve() {
 	if h.nextID >= h.ids {
 		h.save()
 	}
-	return id
+	_ = h.p.disk.Settle(h.ctx) // a disk that takes nothing is reported; a restart may then use numbers again
+	h.sure = h.ids
 }
 
 func unnumbered(r overlay.Rule) overlay.Rule {

@@ -119,7 +119,7 @@ func (p *Proxy) SetBound(ctx context.Context, req *vnetv1.SetBoundRequest) (*vne
 	if refused != nil {
 		return nil, invalid("%w", refused)
 	}
-	return out, err
+	return out, p.saved(ctx, err)
 }
 
 func (h *hub) describeBound() *vnetv1.Bound {

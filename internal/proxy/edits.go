@@ -51,7 +51,7 @@ func (p *Proxy) ApplyChange(ctx context.Context, req *vnetv1.ApplyChangeRequest)
 	})
 	select {
 	case err := <-outcome:
-		if err != nil {
+		if err := p.saved(ctx, err); err != nil {
 			return nil, err
 		}
 		return out, nil

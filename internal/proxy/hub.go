@@ -38,7 +38,8 @@ type hub struct {
 	places *control.Locator
 	listed uint64 // version of the directory
 	nextID uint64 // of rules, never used twice
-	ids    uint64 // the disk says that those below are used
+	ids    uint64 // the disk says, or soon does, that those below are used
+	sure   uint64 // the disk says that those below are used
 	key    []byte // of loop probes
 
 	will  overlay.Will // what the user asks of adaptation, but for mode and overall limit: those are in settings
@@ -79,9 +80,9 @@ type host struct {
 	refreshed time.Time // when it got all of it last
 }
 
-func newHub(p *Proxy) (*hub, error) {
+func newHub(ctx context.Context, p *Proxy) (*hub, error) {
 	h := &hub{
-		p: p, node: p.node, hosts: map[overlay.Name]*host{}, places: control.NewLocator(),
+		p: p, ctx: ctx, node: p.node, hosts: map[overlay.Name]*host{}, places: control.NewLocator(),
 		failures: map[adapt.Ends]failure{}, traces: map[uint64]chan node.Event{}, key: make([]byte, 32),
 		settings: adapt.Config{Mode: p.cfg.Mode, MaxLinks: p.cfg.MaxLinks},
 	}
@@ -97,7 +98,7 @@ func newHub(p *Proxy) (*hub, error) {
 	}
 	h.registerSelf()
 	h.changes = newChanges(h)
-	h.save() // the numbers of rules that this run may use
+	h.reserve() // the numbers of rules that this run may use
 	p.node.Told(h.welcome())
 	p.node.Told(h.tune())
 	p.node.Told(control.Directory{Full: true, Places: h.places.Snapshot()})
@@ -108,7 +109,6 @@ func newHub(p *Proxy) (*hub, error) {
 }
 
 func (h *hub) run(ctx context.Context) error {
-	h.ctx = ctx
 	defer h.calls.Wait()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()

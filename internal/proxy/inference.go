@@ -95,7 +95,7 @@ func (p *Proxy) SetInference(ctx context.Context, req *vnetv1.SetInferenceReques
 	if refused != nil {
 		return nil, invalid("%w", refused)
 	}
-	return out, err
+	return out, p.saved(ctx, err)
 }
 
 const (

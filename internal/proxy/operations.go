@@ -25,7 +25,7 @@ func (p *Proxy) change(ctx context.Context, what string, edit func(*hub, *overla
 	})
 	select {
 	case err := <-outcome:
-		return err
+		return p.saved(ctx, err)
 	case <-p.ended:
 		return errStopped
 	case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,7 @@ type Proxy struct {
 	cfg   Config
 	node  *node.Node
 	mail  *mailbox
+	disk  *store.Writer // of the record
 	ready chan struct{}
 	ended chan struct{} // closed when the hub looks at no mail any more
 }
@@ -50,6 +52,7 @@ func New(cfg Config) (*Proxy, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Proxy{cfg: cfg, mail: newMailbox(), ready: make(chan struct{}), ended: make(chan struct{})}
+	p.disk = store.NewWriter(cfg.Store, p.diskSays)
 	cfg.Node.Hub = p
 	var err error
 	p.node, err = node.New(cfg.Node)
@@ -65,6 +68,7 @@ func (p *Proxy) Ready() <-chan struct{} { return p.ready }
 // Run serves until ctx ends.
 func (p *Proxy) Run(ctx context.Context) error {
 	defer close(p.ended)
+	defer p.write(ctx)()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.node.Run(ctx) })
 	group.Go(func() error {
@@ -73,7 +77,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		h, err := newHub(p)
+		h, err := newHub(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -81,6 +85,32 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return h.run(ctx)
 	})
 	return group.Wait()
+}
+
+// write keeps the record's writer running until the function it returns is called: past ctx, for what the hub says last.
+func (p *Proxy) write(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { p.disk.Run(ctx) })
+	return func() { cancel(); running.Wait() }
+}
+
+// diskSays reports a disk that takes nothing; the overlay goes on as it is in memory.
+func (p *Proxy) diskSays(err error) {
+	if err != nil {
+		p.event("warning", fmt.Sprintf("cannot save the overlay: %v; free some disk space, or a restart forgets what is new", err), nil)
+		return
+	}
+	p.event("saved", "the overlay is on disk again", nil)
+}
+
+// saved returns the outcome of what a client asked for, once it is on disk: nodes did not wait for that, but who was
+// told that it is done may rely on it after a crash. A disk that takes nothing is reported and makes nobody wait.
+func (p *Proxy) saved(ctx context.Context, outcome error) error {
+	if outcome == nil {
+		_ = p.disk.Settle(ctx) // diskSays has told
+	}
+	return outcome
 }
 
 // Attached, Detached and Heard implement node.Hub: they leave a message.

@@ -44,15 +44,16 @@ type savedBound struct {
 	User    time.Duration   `json:"user_ns"`
 }
 
-// put writes one entry; a full disk is reported and stops nothing.
+// put has one entry written: the hub does not wait for the disk. What a Proxy
+// that dies has not written yet nobody was told of (see Proxy.saved); nodes that
+// did it already are asked what they hold, and put right.
 func (h *hub) put(key string, value any) {
 	text, err := json.Marshal(value)
-	if err == nil {
-		err = h.p.cfg.Store.Put(recordBucket, key, text)
-	}
 	if err != nil {
-		h.p.event("warning", fmt.Sprintf("cannot save %s: %v; free some disk space, or a restart forgets it", key, err), nil)
+		h.p.event("warning", fmt.Sprintf("cannot write down %s: %v", key, err), nil)
+		return
 	}
+	h.p.disk.Put(recordBucket, key, text)
 }
 
 func (h *hub) get(key string, into any) (bool, error) {

@@ -42,7 +42,7 @@ func (p *Proxy) SetAdaptation(ctx context.Context, req *vnetv1.SetAdaptationRequ
 		h.put(keySettings, h.settings)
 		out.Adaptation = h.describeAdaptation()
 	})
-	return out, err
+	return out, p.saved(ctx, err)
 }
 
 func (h *hub) describeAdaptation() *vnetv1.Adaptation {

@@ -269,7 +269,7 @@ func (a *application) run(ctx context.Context, what string, choose func(*overlay
 	})
 	select {
 	case err := <-outcome:
-		return err
+		return a.p.saved(ctx, err)
 	case <-ctx.Done():
 		return fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet diff`", what, ctx.Err())
 	}
