@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -87,6 +86,23 @@ func starts(text string) (at []int64) {
 	return at
 }
 
+// typical is the mean of the iterations between moments, but for those that a busy machine held up for half an iteration.
+func typical(at []int64) time.Duration {
+	var took []int64
+	for i := range len(at) - 1 {
+		took = append(took, at[i+1]-at[i])
+	}
+	slices.Sort(took)
+	for took[len(took)-1] > took[len(took)/2]*3/2 {
+		took = took[:len(took)-1]
+	}
+	var sum int64
+	for _, t := range took {
+		sum += t
+	}
+	return time.Duration(sum / int64(len(took)))
+}
+
 // The goal signal is what patterns prints, from the frames alone; and a recording of it all replays to the same decisions.
 func TestThePeriodOfAnApplicationIsWhatItPrints(t *testing.T) {
 	for _, row := range []struct {
@@ -96,7 +112,7 @@ func TestThePeriodOfAnApplicationIsWhatItPrints(t *testing.T) {
 	}{{"ring", 100 * time.Millisecond, 12 * time.Second}, {"alltoall", 300 * time.Millisecond, 16 * time.Second}} {
 		t.Run(row.pattern, func(t *testing.T) {
 			w := start(t, fourHosts)
-			trace := filepath.Join(t.TempDir(), "app.trace")
+			const trace = "/tmp/app.trace" // in the private /tmp of the Proxy's host
 			recorded := w.spawn("proxy", lab.CmdOptions{Name: "vnet"}, program, "traffic", "record", trace, "--for", (row.lasts - time.Second).String())
 			said := w.patterns([]string{"vm1", "vm3", "vm2", "vm4"}, "--pattern", row.pattern, "--bytes", "300k", "--compute", row.compute.String(), "--duration", "60s")
 			time.Sleep(row.lasts)
@@ -105,8 +121,7 @@ func TestThePeriodOfAnApplicationIsWhatItPrints(t *testing.T) {
 			if len(app.App.Groups) != 1 || len(at) < 25 {
 				t.Fatalf("%d iterations, inferred %+v", len(at), app)
 			}
-			last := at[len(at)-21:]
-			truth := time.Duration(last[20]-last[0]) / 20
+			truth := typical(at[len(at)-21:])
 			g := app.App.Groups[0]
 			period, err := time.ParseDuration(g.Goal.Period)
 			if err != nil {
@@ -122,9 +137,7 @@ func TestThePeriodOfAnApplicationIsWhatItPrints(t *testing.T) {
 			if !strings.Contains(text, "each the same to the last bit") {
 				t.Errorf("the recording does not replay: %s", text)
 			}
-			if info, err := os.Stat(trace); err == nil {
-				t.Logf("%d kB recorded; %s", info.Size()/1000, strings.TrimSpace(text))
-			}
+			t.Log(strings.TrimSpace(text))
 		})
 	}
 }
