@@ -77,7 +77,8 @@ func (c *changing) replace(i int) {
 // adapted gives an order to the adaptation and waits until it has, or has not, a fast path for the two hosts.
 func (c *changing) adapted(want bool, order ...string) {
 	c.vnet("proxy", order...)
-	c.eventually(10*time.Second, "adaptation obeys: "+strings.Join(order, " "), func() bool {
+	// A link that was opened of late is held for 10 s against a stronger pair's.
+	c.eventually(25*time.Second, "adaptation obeys: "+strings.Join(order, " "), func() bool {
 		return slices.Contains(ask[adaptation](c.world, "proxy", "adapt").links(), "host1–host2") == want
 	})
 }
