@@ -120,6 +120,87 @@ func TestShapesWhileEveryoneTalks(t *testing.T) {
 	}
 }
 
+// The same in auto mode while patterns runs: adaptation adds links of its own, and diff says "same" all the same.
+func TestShapesWhilePatternsAdapts(t *testing.T) {
+	needs(t, "ping")
+	w := start(t, eightHosts())
+	vms := eightVMs()
+	w.warm(vms)
+	shapes := []string{"ring", "hypercube", "bus", "star"}
+	files := map[string]string{}
+	for _, shape := range shapes { // rules for two hosts of the shape only: the application of the others is adaptation's
+		files[shape] = w.vnet("proxy", "generate", shape, "host1", "host2", "host3", "host4", "--live", "--rules", "all")
+	}
+	files["star"] = "vnet 1\n"
+	w.patterns([]string{"vm5", "vm6", "vm7", "vm8"}, "--pattern", "ring", "--bytes", "200k", "--compute", "20ms", "--duration", "60s")
+	w.eventually(30*time.Second, "adaptation adds links", func() bool {
+		return len(ask[adaptation](w, "proxy", "adapt").links()) >= 3
+	})
+	for _, shape := range shapes {
+		t.Logf("%s: %s", shape, w.apply(files[shape], shape))
+		time.Sleep(500 * time.Millisecond)
+		w.same(files[shape], shape+" half a second later")
+	}
+	if links := ask[adaptation](w, "proxy", "adapt").links(); len(links) < 3 {
+		t.Errorf("adaptation's links are gone: %v", links)
+	}
+}
+
+// The Proxy is killed in the midst of an apply: what has a link of its own flows on, and another apply completes it.
+func TestTheProxyIsKilledWhileApplying(t *testing.T) {
+	needs(t, "ping")
+	w := start(t, eightHosts())
+	w.vnet("proxy", "adapt", "observe")
+	vms := eightVMs()
+	w.warm(vms)
+	ring := w.vnet("proxy", "generate", "ring", "--live", "--rules", "needed")
+	cube := w.vnet("proxy", "generate", "hypercube", "--live", "--rules", "needed")
+	w.apply(ring, "a ring")
+	s := w.stream("vm1", "vm2", 500) // neighbours in both shapes
+	before, after := 0, 0
+	for i, wait := range []time.Duration{5, 25, 60, 150} {
+		text := cube
+		if i%2 == 1 {
+			text = ring
+		}
+		done := make(chan int, 1)
+		go func() {
+			p, err := w.Command("proxy", []string{program, "apply", "-"}, lab.CmdOptions{Name: "vnet", Stdin: strings.NewReader(text)})
+			if err == nil {
+				p.Wait()
+			}
+			done <- 0
+		}()
+		time.Sleep(wait * time.Millisecond)
+		if err := w.Kill("proxy"); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		if err := w.StartProxy(w.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually(20*time.Second, "all hosts are back", func() bool {
+			return strings.Count(w.vnet("proxy", "nodes"), " up ") == 9
+		})
+		left, code := w.feed("proxy", text, "diff", "-")
+		if code == 0 {
+			after++
+		} else {
+			before++
+		}
+		t.Logf("killed after %v ms: exit %d, %d steps are left", int(wait), code, strings.Count(left, ". "))
+		w.eventually(20*time.Second, "the apply is completed", func() bool {
+			_, code := w.feed("proxy", text, "apply", "-")
+			return code == 0
+		})
+		w.same(text, "the completed apply")
+	}
+	t.Logf("killed %d times before the commit, %d after", before, after)
+	if sent, r := s.stop(); r.LostCount > 0 || r.Duplicates > 0 {
+		t.Errorf("of %d packets between hosts with a link in every shape %d were lost, %d came twice", sent, r.LostCount, r.Duplicates)
+	}
+}
+
 // In auto mode, while an application makes adaptation add links of its own, a description that was applied is what is there.
 func TestADescriptionBesideAdaptation(t *testing.T) {
 	needs(t, "ping")
