@@ -55,6 +55,7 @@ func commands(c *cli) []*cobra.Command {
 		appCommand(c),
 		trafficCommand(c),
 		replayCommand(c),
+		experimentCommand(c),
 		adaptCommand(c),
 		countersCommand(c),
 		eventsCommand(c),
