@@ -116,7 +116,7 @@ func (s *story) arrived(t *testing.T, r *vnetv1.TraceResponse, number uint64, sr
 func TestApplyAcrossTheProxysDeath(t *testing.T) {
 	p := issuePapers(t, 4)
 	begun, completed := 0, 0
-	for after := range 30 {
+	for after := range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, p, uint64(after), wan.Path{Delay: 5 * time.Millisecond}, 0, 1, 1, 1, 1)
 			defer w.stop()
@@ -135,7 +135,7 @@ func TestApplyAcrossTheProxysDeath(t *testing.T) {
 				outcome <- err
 			}()
 			wait := []time.Duration{5, 10, 5, 5}[after%4] * time.Millisecond
-			time.Sleep(time.Duration(after)*5*time.Millisecond + wait/10)
+			time.Sleep(time.Duration(after)*8*time.Millisecond + wait/10)
 			w.proxy.crash()
 			<-outcome
 			kept := w.hosts[0].guests[0].send(w.hosts[1].guests[0].mac) // over the link that both have: no Proxy is needed
