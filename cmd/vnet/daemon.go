@@ -47,6 +47,8 @@ type daemonFlags struct {
 	tapFDs    []string // NAME=FD,FD…
 	lans      []string // INTERFACE or NAME=INTERFACE
 	carrier   string
+	metrics   string // loopback IP:PORT; empty for none
+	uncounted bool
 	verbose   bool
 	profile   string // file for a CPU profile; empty for none
 }
@@ -60,9 +62,13 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.tapFDs, "tap-fd", nil, "use TAP queues handed over as descriptors: `NAME=FD[,FD…]`; may be repeated")
 	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
+	flags.StringVar(&f.metrics, "metrics", "", "loopback `IP:PORT` where a monitor finds totals at /metrics (they are on the socket anyway)")
+	flags.BoolVar(&f.uncounted, "uncounted", false, "count no traffic, so that none is inferred: to measure what counting costs")
 	flags.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile to `file` until the daemon ends, for developers")
-	if err := flags.MarkHidden("cpuprofile"); err != nil {
-		panic("vnet: a flag that does not exist is to be hidden")
+	for _, name := range []string{"cpuprofile", "uncounted"} {
+		if err := flags.MarkHidden(name); err != nil {
+			panic("vnet: a flag that does not exist is to be hidden")
+		}
 	}
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event in detail")
 }
@@ -87,6 +93,9 @@ type daemon struct {
 	store  *store.Store
 	ports  []port.Port
 	boot   uint64
+
+	metrics   netip.AddrPort
+	uncounted bool
 
 	profile *os.File // nil for none
 }
@@ -121,6 +130,11 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 	}
 	if d.wish, err = carrierWish(f.carrier); err != nil {
 		return d, err
+	}
+	if d.uncounted = f.uncounted; f.metrics != "" {
+		if d.metrics, err = netip.ParseAddrPort(f.metrics); err != nil || !d.metrics.Addr().IsLoopback() {
+			return d, usagef("cannot serve totals at %q: give a loopback IP:PORT, such as 127.0.0.1:9100", f.metrics)
+		}
 	}
 	if err := os.MkdirAll(d.state, 0o700); err != nil {
 		return d, fmt.Errorf("cannot make the state directory: %w", err)
@@ -237,7 +251,7 @@ func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main fu
 	if socket == "" {
 		socket = socketPath(c.overlay)
 	}
-	srv := server.New(service, server.Config{Socket: socket, Log: d.log})
+	srv := server.New(service, server.Config{Socket: socket, Metrics: d.metrics, Log: d.log})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return main(ctx) })
 	group.Go(func() error {

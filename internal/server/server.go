@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"connectrpc.com/connect"
@@ -28,8 +29,9 @@ const (
 
 // Config says where to serve.
 type Config struct {
-	Socket string       // path of the unix socket
-	Log    *slog.Logger // nil: silent
+	Socket  string         // path of the unix socket
+	Metrics netip.AddrPort // loopback port for monitors; zero: none, the totals are on the socket only
+	Log     *slog.Logger   // nil: silent
 }
 
 // Server serves one daemon on one unix socket.
@@ -53,9 +55,10 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // String names the task in logs.
 func (s *Server) String() string { return "api on " + s.cfg.Socket }
 
-// Handler answers the API over gRPC, gRPC-Web and Connect (JSON) for a daemon, whatever it is served on.
+// Handler answers the API over gRPC, gRPC-Web and Connect (JSON) for a daemon, whatever it is served on; and monitors.
 func Handler(d Daemon) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc(metricsPath, serveMetrics(d))
 	mux.Handle(vnetv1connect.NewDaemonHandler(service{d}, connect.WithReadMaxBytes(maxRequest)))
 	return mux
 }
@@ -71,6 +74,12 @@ func (s *Server) Run(ctx context.Context) error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true) // gRPC
+	monitored := make(chan error, 1)
+	if s.cfg.Metrics.IsValid() {
+		monitor, stop := context.WithCancel(ctx)
+		defer func() { stop(); <-monitored }()
+		go func() { monitored <- s.serveMonitor(monitor); close(monitored) }()
+	}
 	base, endStreams := context.WithCancel(context.WithoutCancel(ctx))
 	defer endStreams()
 	srv := &http.Server{
@@ -86,6 +95,12 @@ func (s *Server) Run(ctx context.Context) error {
 	select {
 	case err := <-served: // only by itself when accepting fails for good
 		return err
+	case err := <-monitored:
+		if err != nil {
+			srv.Close()
+			<-served
+			return err
+		}
 	case <-ctx.Done():
 	}
 	endStreams()
