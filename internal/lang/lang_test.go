@@ -263,7 +263,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"vnet 1\n", "# c\n\nvnet 1 # d\n\nnode (\n\ta proxy\n\tb host x AT y 1 tap z\n)\n", "vnet 1\nlink a b carrier tcp\nrule a from link:b src any dst none to port:p\n",
 		"vnet 1\nvm v 02:00:00:00:00:01 at a port p\npin path v 02:00:00:00:00:02 via b c\nforbid pair v 02:00:00:00:00:02\ncost a b 1e3\nmax-links a 3\nmode auto\n",
-		"vnet 1\nrule (\n\n# x\n\n# y\n)\n", "vnet 9\n", "vnet 1\nrule a src not v dst not w to any\n",
+		"vnet 1\nrule (\n\n# x\n\n# y\n)\n", "vnet 1\nrule(\n#\n\n#\n\n)", "vnet 9\n", "vnet 1\nrule a src not v dst not w to any\n",
 	} {
 		f.Add([]byte(s))
 	}

@@ -120,8 +120,9 @@ func (p *parser) closeBlock(l line) {
 	case len(l.words) > 1:
 		p.bad.add(l.words[1].at, "%q after \")\": nothing but a comment may follow", l.words[1].text)
 	}
-	p.block.End, p.block.Close = p.before, l.comment
-	p.before, p.gap, p.block = nil, false, nil
+	p.flush()
+	p.block.Close = l.comment
+	p.gap, p.block = false, nil
 }
 
 func (p *parser) openBlock(l line) bool {

@@ -19,7 +19,6 @@ type Part struct {
 	Is     Statement // of a line; nil otherwise
 	Key    string    // of a block: the first word of all its lines; empty otherwise
 	Lines  []*Part   // of a block
-	End    []string  // of a block: comments after its last line
 	Close  string    // of a block: the comment behind the ")"
 
 	at      Pos
@@ -76,9 +75,6 @@ func (p *Part) write(b *strings.Builder, indent string, first bool) {
 		writeLine(b, "", p.Key+" (", p.After)
 		for i, l := range p.Lines {
 			l.write(b, "\t", i == 0)
-		}
-		for _, c := range p.End {
-			b.WriteString("\t" + c + "\n")
 		}
 		writeLine(b, "", ")", p.Close)
 	}
