@@ -47,7 +47,7 @@ func (h *hub) adapt(now time.Time) {
 		h.proposed = now
 	}
 	h.proposal = &proposal
-	if h.settings.Mode != adapt.Auto {
+	if h.settings.Mode != adapt.Auto || now.Before(h.restUntil) {
 		return
 	}
 	target, moves, generation := proposal.Target, h.moves, h.record.Generation
@@ -74,12 +74,27 @@ func (h *hub) view() adapt.View {
 
 // adapted tells of every step, with its reason.
 func (h *hub) adapted(p adapt.Proposal, err error) {
+	if cycles := new(overlay.CycleError); errors.As(err, &cycles) {
+		h.forbidden(time.Now(), p)
+	}
 	for _, s := range p.Steps {
 		kind := "adapt." + strings.ReplaceAll(s.Kind.String(), " ", "_")
 		if err != nil {
 			kind = "adapt.failed"
 		}
 		h.p.event(kind, fmt.Sprintf("%s %s: %s", s.Kind, s.What, s.Reason), map[string]string{"what": s.What, "reason": s.Reason})
+	}
+}
+
+// forbidden leaves alone for a while what the user's rules do not allow: the
+// links that the proposal wanted, or all of it when it wanted none.
+func (h *hub) forbidden(now time.Time, p adapt.Proposal) {
+	h.restUntil = now.Add(firstBar)
+	for _, l := range p.Target.Links {
+		if _, ok := h.record.LinkBetween(l.A, l.B); !ok {
+			h.bar(now, [2]overlay.Name{l.A, l.B})
+			h.restUntil = time.Time{}
+		}
 	}
 }
 

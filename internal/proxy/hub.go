@@ -57,6 +57,7 @@ type hub struct {
 	failures  map[adapt.Ends]failure // links that could not be made
 	proposal  *adapt.Proposal        // what advise mode would do, or auto does
 	proposed  time.Time
+	restUntil time.Time // no proposal is carried out before: the user's rules forbade one
 
 	bound   control.Bound
 	changes changes

@@ -188,12 +188,6 @@ func (s *story) side(m *machine) string {
 	return "link:" + string(peers[s.dice.IntN(len(peers))])
 }
 
-// record is what the Proxy has written down.
-func (s *story) record() (o *overlay.Overlay) {
-	s.proxy.proxy.ask(context.Background(), func(h *hub) { o = h.record.Clone() })
-	return o
-}
-
 func (s *story) links() map[overlay.Name][]overlay.Name {
 	all, o := map[overlay.Name][]overlay.Name{}, s.record()
 	for name := range o.Nodes {
