@@ -93,14 +93,25 @@ func (h *hub) Heard(_ overlay.Name, message any) {
 
 func (h *hub) Join(conn net.Conn) { conn.Close() }
 
-// last is the newest message of one kind that the hub has heard.
-func last[M any](h *hub) (m M, ok bool) {
+// all are the messages of one kind that the hub has heard.
+func all[M any](h *hub) (list []M) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := len(h.heard) - 1; i >= 0 && !ok; i-- {
-		m, ok = h.heard[i].(M)
+	for _, message := range h.heard {
+		if m, ok := message.(M); ok {
+			list = append(list, m)
+		}
 	}
-	return m, ok
+	return list
+}
+
+// last is the newest of them.
+func last[M any](h *hub) (m M, ok bool) {
+	list := all[M](h)
+	if len(list) == 0 {
+		return m, false
+	}
+	return list[len(list)-1], true
 }
 
 // site is one machine in a bubble: its daemon, its network, its disk and its one guest.
