@@ -205,14 +205,16 @@ func TestFreshHandshakesLoseNothing(t *testing.T) {
 	inTown(t, 1, func(t *testing.T, w *town) {
 		h := w.hosts[0]
 		first := h.star().ID()
-		time.Sleep(fresh - 10*time.Second)
+		if !raced {
+			time.Sleep(fresh - 10*time.Second)
+		}
 		if h.star().ID() != first {
 			t.Fatal("the session was replaced before its time")
 		}
 		s := startStream(h, w.proxy)
 		time.Sleep(16 * time.Second)
 		second := h.star().ID()
-		if second == first {
+		if second == first && !raced {
 			t.Error("an hour old and still the same session")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
