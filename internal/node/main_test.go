@@ -65,7 +65,6 @@ func (s *socket) WriteSegments(to netip.AddrPort, buf []byte, seg int) error {
 // hub is a Proxy that welcomes hosts and remembers what it hears.
 type hub struct {
 	node *Node
-	busy time.Duration // how long it takes to welcome a host
 
 	mu    sync.Mutex // guards the following
 	here  map[overlay.Name]int
@@ -77,7 +76,6 @@ func (h *hub) Attached(peer overlay.Name, l *link.Link, hello control.Hello) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.here[peer]++
-	time.Sleep(h.busy)
 	h.node.SendTo(peer, control.Welcome{Proxy: h.node.Name(), Overlay: "test", Generation: 7, Flood: true})
 }
 
@@ -105,6 +103,15 @@ func all[M any](h *hub) (list []M) {
 		}
 	}
 	return list
+}
+
+// last is the newest of them.
+func last[M any](h *hub) (m M, ok bool) {
+	list := all[M](h)
+	if len(list) == 0 {
+		return m, false
+	}
+	return list[len(list)-1], true
 }
 
 // site is one machine in a bubble: its daemon, its network, its disk and its one guest.
