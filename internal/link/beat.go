@@ -74,6 +74,9 @@ func (l *Link) keep() {
 		case <-timer.C:
 		}
 		now := time.Now()
+		if life.limit = limit; !l.opened.Load() {
+			life.limit = max(limit, udpPatience) // on a long path its first words are still under way
+		}
 		life.Heard(l.since.Add(time.Duration(l.heard.Load())))
 		life.Told(time.Duration(l.peers.silence.Load()))
 		send, dead := life.Step(now)

@@ -65,6 +65,7 @@ func (s *socket) WriteSegments(to netip.AddrPort, buf []byte, seg int) error {
 // hub is a Proxy that welcomes hosts and remembers what it hears.
 type hub struct {
 	node *Node
+	busy time.Duration // how long it takes to welcome a host
 
 	mu    sync.Mutex // guards the following
 	here  map[overlay.Name]int
@@ -73,6 +74,7 @@ type hub struct {
 }
 
 func (h *hub) Attached(peer overlay.Name, l *link.Link, hello control.Hello) {
+	time.Sleep(h.busy)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.here[peer]++

@@ -20,7 +20,7 @@ func (n *Node) accept(l *link.Link) error {
 		return fmt.Errorf("cannot be the Proxy of %q: this is a host", peer)
 	}
 	var one *slot
-	if !n.do(func(s *state) { one = s.slot(peer); s.attach(one, l, false); s.publish() }) {
+	if !n.do(func(s *state) { one = s.slot(peer); s.attach(one, l); s.publish() }) {
 		return context.Canceled
 	}
 	n.keepers.Add(1)
@@ -34,21 +34,26 @@ func (n *Node) accept(l *link.Link) error {
 // greet starts a link that we dialled: our first message tells the far end that
 // we deliver, and for the star link who we are.
 func (n *Node) greet(one *slot, l *link.Link) error {
-	var first any = Ready{}
-	if !n.do(func(s *state) {
-		s.attach(one, l, false)
+	err := context.Canceled
+	n.do(func(s *state) {
+		s.attach(one, l)
+		var first any = Ready{}
 		if one.kind == link.Star {
 			first = s.hello()
 		}
-	}) {
-		return context.Canceled
+		if err = n.send(l, first); err == nil { // before anything else is said on it
+			s.greeted(one, l)
+		}
+	})
+	if err != nil {
+		return err
 	}
 	n.keepers.Add(1)
 	go func() {
 		defer n.keepers.Done()
 		n.read(one, l)
 	}()
-	return n.send(l, first)
+	return nil
 }
 
 // read is the goroutine of one link's control stream, until the link ends.

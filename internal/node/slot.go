@@ -39,9 +39,11 @@ type slot struct {
 // session is one link in a slot.
 type session struct {
 	l       *link.Link
-	ready   bool      // its far end delivers what we send on it
+	ready   bool      // its far end has said that it delivers what we send on it
+	greeted bool      // we dialled it and have greeted: its far end took it, so it delivers, and the answer is under way
 	at      time.Time // when it came into the slot
 	retires time.Time // when it is closed, unless it carries frames again; zero while nothing has taken its place
+	heard   uint64    // frames it had carried to us when retires was set
 }
 
 // slot finds or makes the place of a neighbour.
@@ -64,9 +66,18 @@ func (s *state) slot(peer overlay.Name) *slot {
 
 // attach takes a new session into a slot. It carries frames to us from now on;
 // frames go out on it once its far end is ready for them.
-func (s *state) attach(one *slot, l *link.Link, ready bool) {
-	one.live = append(one.live, &session{l: l, ready: ready, at: time.Now()})
+func (s *state) attach(one *slot, l *link.Link) {
+	one.live = append(one.live, &session{l: l, at: time.Now()})
 	l.Start(one)
+}
+
+// greeted says that we dialled l and have said who we are.
+func (s *state) greeted(one *slot, l *link.Link) {
+	for _, in := range one.live {
+		if in.l == l {
+			in.greeted = true
+		}
+	}
 	s.choose(one)
 }
 
@@ -78,35 +89,38 @@ func (s *state) readied(one *slot, l *link.Link) {
 		}
 	}
 	s.choose(one)
-	s.supersede(one, l)
+	s.supersede(one)
 }
 
-// supersede has the sessions that l takes the place of retire. Who dialled l
-// does it: the far end has chosen l before it answered, so nothing is sent on
-// the old ones any more, and what is under way there has time to arrive.
-func (s *state) supersede(one *slot, l *link.Link) {
-	if !l.Dialled() || l.Err() != nil {
+// supersede has the sessions that others have taken the place of retire: those
+// worse than the current one, by the rule that both ends go by. Who dialled one
+// closes it, so that it is closed once.
+func (s *state) supersede(one *slot) {
+	best := s.best(one)
+	if best == nil || !best.ready {
 		return
 	}
-	now := time.Now()
 	for _, in := range one.live {
-		if in.l == l {
-			return // those behind it came later
-		}
-		if in.l.Dialled() && in.retires.IsZero() {
-			in.retires = now.Add(max(overlap, 2*in.l.Stats().RTT, 2*l.Stats().RTT))
+		if in != best && in.l.Dialled() && in.retires.IsZero() && s.better(one, best, in) {
+			in.heard = in.l.Stats().FramesReceived
+			in.retires = time.Now().Add(max(overlap, 2*in.l.Stats().RTT, 2*best.l.Stats().RTT))
 		}
 	}
 }
 
-// retireSessions closes replaced sessions whose time has come. One that carries frames
-// again, because its successor died, stays.
+// retireSessions closes replaced sessions whose time has come. One that carries
+// frames to us has a far end that has not chosen yet, and one that carries frames
+// again, because its successor died, is needed: they stay.
 func (s *state) retireSessions(one *slot, now time.Time) {
 	for _, in := range one.live {
-		switch {
-		case in.retires.IsZero() || now.Before(in.retires):
+		if in.retires.IsZero() || now.Before(in.retires) {
+			continue
+		}
+		switch heard := in.l.Stats().FramesReceived; {
 		case one.current.Load() == in.l:
 			in.retires = time.Time{}
+		case heard != in.heard:
+			in.heard, in.retires = heard, now.Add(overlap)
 		default:
 			in.l.Close("replaced")
 		}
@@ -126,20 +140,11 @@ func (s *state) detach(one *slot, l *link.Link) {
 	}
 }
 
-// choose makes the best ready session the current one: both ends prefer the one
-// dialled by the lower name (control.Stays), and of these the one dialled last.
-// They agree on that because a dialler waits for one session to be taken before
-// it dials the next; the first messages of two may overtake each other.
+// choose makes the best session the current one.
 func (s *state) choose(one *slot) {
-	var best *session
-	for _, in := range one.live {
-		if in.ready && in.l.Err() == nil && (best == nil || s.better(one, in, best)) {
-			best = in
-		}
-	}
 	was := one.current.Load()
 	var now *link.Link
-	if best != nil {
+	if best := s.best(one); best != nil {
 		now = best.l
 	}
 	if was == now {
@@ -159,6 +164,24 @@ func (s *state) choose(one *slot) {
 	}
 	s.n.event(slotEvent(one, now))
 	s.publish()
+}
+
+// best is the session that both ends prefer: one dialled by the lower name
+// (control.Stays), and of these the one dialled last. They agree on that because a
+// dialler waits for one session to be taken before it dials the next; the first
+// messages of two may overtake each other. While the link is up, a greeted one
+// steps in for want of a ready one; a link that comes up waits for the answer, so
+// that it is up at both ends.
+func (s *state) best(one *slot) (best *session) {
+	up := one.current.Load() != nil
+	for _, in := range one.live {
+		switch {
+		case in.l.Err() != nil || !in.ready && !(up && in.greeted):
+		case best == nil || in.ready && !best.ready || in.ready == best.ready && s.better(one, in, best):
+			best = in
+		}
+	}
+	return best
 }
 
 func (s *state) better(one *slot, a, b *session) bool {
