@@ -239,6 +239,9 @@ func (s *state) flushAnnouncements() {
 // directoryChanged takes in where MACs live. A MAC that has moved retires every
 // adapted rule that names it: its old place gets no more of its frames.
 func (s *state) directoryChanged(m control.Directory) {
+	if !m.Full && m.Version <= s.directory {
+		return // it came over a session that was replaced, behind the whole that came over the new one
+	}
 	s.directory = m.Version
 	gone := m.Gone
 	if m.Full {

@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/wan"
 )
 
@@ -128,6 +130,26 @@ func TestALinkOverALongPath(t *testing.T) {
 		if l := h.star(); l == nil || l.ID() != id || l.Carrier() != link.UDP {
 			t.Error("it does not last")
 		}
+	})
+}
+
+// What comes late over a session that was replaced does not undo what came since.
+func TestLateNewsOfPlacesIsIgnored(t *testing.T) {
+	inTown(t, 1, func(t *testing.T, w *town) {
+		at := func(node overlay.Name) []control.Place {
+			return []control.Place{{MAC: mac(9), Node: node, Mobility: 1}}
+		}
+		w.hosts[0].node.do(func(s *state) {
+			s.directoryChanged(control.Directory{Version: 7, Full: true, Places: at("h3")})
+			s.directoryChanged(control.Directory{Version: 7, Places: at("h2")})
+			if s.places[mac(9)].Node != "h3" {
+				t.Error("late news was believed")
+			}
+			s.directoryChanged(control.Directory{Version: 1, Full: true, Places: at("h4")})
+			if s.places[mac(9)].Node != "h4" {
+				t.Error("a Proxy that restarted was not believed")
+			}
+		})
 	})
 }
 
