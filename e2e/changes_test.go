@@ -30,7 +30,8 @@ overlay: {proxy: proxy}
 `
 
 const (
-	// standstillMost is how long TCP may stand still at a change.
+	// standstillMost is how long TCP may stand still at a change. The long form holds it to that on a quiet machine; the
+	// short one, which runs beside whatever else a machine does, to three times as much, and prints what it saw.
 	standstillMost = 200 * time.Millisecond
 	// controlTime is how long the same traffic runs without a change.
 	controlTime = 4 * time.Second
@@ -97,8 +98,12 @@ func (c *changing) judge() {
 			c.Errorf("numbered stream %s: of %d packets %d came, %d were lost, %d came twice", way, r.sent[i], s.Received, s.LostCount, s.Duplicates)
 		}
 	}
+	most := 3 * standstillMost
+	if os.Getenv("E2E_LONG") != "" {
+		most = standstillMost
+	}
 	for _, ch := range append([]timed{c.control}, c.changes...) {
-		if still := standstill(r.receiver, ch.span); still >= standstillMost {
+		if still := standstill(r.receiver, ch.span); still >= most {
 			c.Errorf("TCP stood still for %v at: %s", still, ch.kind)
 		}
 	}
