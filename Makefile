@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check unit e2e soak fuzz generate bench cover demo clean fuzz-lang
+.PHONY: build test check unit e2e soak accuracy figures fig5 counting fuzz generate bench cover demo clean fuzz-lang
 
 build: ## bin/vnet and bin/patterns
 	$(GO) build -o bin/ ./cmd/...
@@ -23,6 +23,21 @@ e2e: ## the built program in a lab; T=TestName chooses
 
 soak: ## the long forms of the end-to-end tests: minutes to hours; write the result into docs/soak.md
 	E2E_LONG=1 $(GO) test -count=1 -v -timeout 6h -run '$(or $(T),.)' ./e2e
+
+accuracy: ## 1,500 seeded runs of every pattern through the inference; write the result into docs/soak.md
+	ACCURACY_RUNS=1500 $(GO) test -count=1 -v -run TestEveryPatternIsRecovered ./internal/vttif
+
+figures: ## Figures 6 and 7 into docs/experiments
+	$(GO) run ./cmd/vnet experiment fig6 --out docs/experiments
+	$(GO) run ./cmd/vnet experiment fig7 --out docs/experiments
+
+fig5: ## Figure 5 into docs/experiments: HPC Challenge over four VMs (needs hpcc, openmpi-bin, and ImageMagick for the PNG)
+	FIG5_OUT=$(CURDIR)/docs/experiments $(GO) test -count=1 -v -run TestAnUnmodifiedMPIProgramIsSeen ./e2e
+	for f in docs/experiments/fig5-*.svg; do convert $$f $${f%.svg}.png; done
+
+counting: ## what counting costs: nanoseconds a frame, and throughput in pairs
+	$(GO) test -run '^$$' -bench WorkerCounting -benchtime 0.2s -count 20 ./internal/node
+	E2E_LONG=1 $(GO) test -count=1 -v -timeout 30m -run TestWhatCountingCosts ./e2e
 
 fuzz: ## every decoder for FUZZTIME seconds (default 5), at most 20 CPU-minutes together
 	scripts/fuzz

@@ -48,9 +48,28 @@ func (d *Differ) Report(now uint32, counters ...*Counter) Report {
 	for p, t := range sum {
 		r.Deltas = append(r.Deltas, Delta{Pair: p, Tally: t})
 	}
+	r.bound()
 	slices.SortFunc(r.Deltas, func(a, b Delta) int { return a.Pair.Compare(b.Pair) })
 	d.bins(&r, now, counters)
 	return r
+}
+
+// maxDeltas bounds a report: 240 kB on the wire, a quarter of what a control message may hold. Only a flood of addresses
+// makes so many in a tenth of a second.
+const maxDeltas = 4096
+
+// bound keeps the pairs that carried most, and counts the rest as other.
+func (r *Report) bound() {
+	if len(r.Deltas) <= maxDeltas {
+		return
+	}
+	slices.SortFunc(r.Deltas, func(a, b Delta) int {
+		return cmp.Or(cmp.Compare(b.OfferedBytes+b.DeliveredBytes, a.OfferedBytes+a.DeliveredBytes), a.Pair.Compare(b.Pair))
+	})
+	for _, d := range r.Deltas[maxDeltas:] {
+		r.Other = r.Other.Plus(d.Tally)
+	}
+	r.Deltas = r.Deltas[:maxDeltas]
 }
 
 // take adds what a counter counted since the reading before to sum, and returns what it counted besides.

@@ -332,3 +332,35 @@ func TestAlternationReachesTheUnion(t *testing.T) {
 		}
 	}
 }
+
+// A million source addresses in ten seconds, at the node of a VM of the application and over the inference's bound on pairs:
+// memory stays bounded and the topology, published before and in the middle of the flood, is the application's.
+func TestAMillionAddressesDoNotHideAnApplication(t *testing.T) {
+	const flood, most = 1_000_000, 20_000
+	dice := rand.New(rand.NewPCG(9, 1))
+	w := newWorld(4, Config{MaxPairs: most}, dice)
+	w.sites[0].counter = NewCounter(0)
+	j := newJob(t, w, "ring", 4, 80*time.Millisecond, 0.5, dice)
+	sent := 0
+	w.play(14*time.Second, func() {
+		for range 100 {
+			if sent < flood {
+				sent++
+				w.sites[0].counter.Offered(ether.MAC{6, 1, byte(sent >> 24), byte(sent >> 16), byte(sent >> 8), byte(sent)}, w.vms[0], 60, 1, false)
+			}
+		}
+		if w.now > 4000 { // it starts in the middle
+			j.millisecond()
+		}
+		if n := len(w.in.flows); n > most {
+			t.Fatalf("%d pairs remembered", n)
+		}
+	})
+	if len(w.saw) != 1 || w.top.Name() != "ring of 4" {
+		t.Errorf("published %v", w.saw)
+	}
+	t.Logf("%v; other %d frames of %d", w.saw, w.in.Other().OfferedFrames, sent)
+	if g := w.top.Groups[0].Goal; math.Abs(float64(g.Period)/80e6-1) > 0.02 {
+		t.Errorf("goal %+v", g)
+	}
+}
