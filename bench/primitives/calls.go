@@ -56,6 +56,9 @@ func measureCalls(ctx context.Context, o order) ([]bench.Row, error) {
 	peer := map[bool]string{true: o.Hosts[1], false: "proxy"}[o.At == "proxy"] // a link the daemon surely has
 	changeAim := map[bool]float64{true: callAim}[o.At == "proxy"]              // elsewhere the wire decides
 	for i := range o.Rounds * callsARound {
+		if i%callsARound == 0 {
+			bench.Quiet()
+		}
 		err := measure("list rules", callAim, func() error {
 			_, err := daemon.ListRules(ctx, &vnetv1.ListRulesRequest{})
 			return err
@@ -99,7 +102,10 @@ func measureCommands(ctx context.Context, o order) ([]bench.Row, error) {
 	daemon := bench.Client()
 	peer := map[bool]string{true: o.Hosts[1], false: "proxy"}[o.At == "proxy"]
 	var out rows
-	for range o.Rounds * commandsARound {
+	for i := range o.Rounds * commandsARound {
+		if i%commandsARound == 0 {
+			bench.Quiet()
+		}
 		for _, c := range []struct {
 			what string
 			args []string

@@ -37,6 +37,9 @@ func measureLinks(ctx context.Context, o order) ([]bench.Row, error) {
 				row.What, row.Aim = "link add, accepted"+o.Load, callAim
 			}
 			for _, p := range pairs {
+				if o.Load == "" {
+					bench.Quiet()
+				}
 				took, err := bench.Time(func() error {
 					_, err := daemon.AddLink(ctx, &vnetv1.AddLinkRequest{Node: p.a, Peer: p.b, NoWait: !wait})
 					return err

@@ -70,6 +70,7 @@ func (n *overlayNow) note(what string, value, paper float64) {
 
 // renewStar has every host make a new star link beside its old one, all at once.
 func (n *overlayNow) renewStar(ctx context.Context) error {
+	bench.Quiet()
 	took, err := bench.Time(func() error {
 		var group sync.WaitGroup
 		failures := make(chan error, len(n.vms))
@@ -101,6 +102,7 @@ func (n *overlayNow) become(ctx context.Context, to shape, paper float64) error 
 	req := &vnetv1.ApplyChangeRequest{DeleteRules: n.held, AddRules: to.rules, What: "becoming " + to.name}
 	req.AddLinks = missing(to.links, n.shape.links)
 	req.DeleteLinks = missing(n.shape.links, to.links)
+	bench.Quiet()
 	var resp *vnetv1.ApplyChangeResponse
 	took, err := bench.Time(func() (err error) {
 		resp, err = n.daemon.ApplyChange(ctx, req)

@@ -48,6 +48,7 @@ func startAll(ctx context.Context, w *bench.World) (float64, error) {
 		failed = w.Role(ctx, "proxy", watchRole, watchOrder{Hosts: len(names), After: time.Now()}, &last)
 	})
 	time.Sleep(500 * time.Millisecond) // it watches by then
+	bench.Quiet()
 	began := time.Now()
 	for _, name := range names {
 		group.Go(func() {
