@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
@@ -30,15 +31,31 @@ overlay: {proxy: proxy}
 `
 
 const (
-	// standstillMost is how long TCP may stand still at a change. The long form holds it to that on a quiet machine; the
-	// short one, which runs beside whatever else a machine does, to three times as much, and prints what it saw.
+	// standstillMost is how long TCP may stand still at a change, and rateLeast what it carries in bit/s of the 50 Mbit/s
+	// it is given. The long form holds it to them on a quiet machine; the short one, which runs beside whatever else a
+	// machine does, to a third of them, and prints what it saw.
 	standstillMost = 200 * time.Millisecond
+	rateLeast      = 45e6
 	// controlTime is how long the same traffic runs without a change.
 	controlTime = 4 * time.Second
+	// attempts is how often a run is made that this machine was too slow for.
+	attempts = 3
 )
 
 func TestFramesSurviveChanges(t *testing.T) {
 	needs(t, "iperf3")
+	for attempt := 1; attempt <= attempts; attempt++ {
+		slow := false
+		t.Run(fmt.Sprint("attempt ", attempt), func(t *testing.T) { surviveChanges(t, &slow) })
+		if !slow {
+			return
+		}
+	}
+	t.Errorf("%d times this machine was too slow for its own lab: nothing is shown", attempts)
+}
+
+// surviveChanges is one run. It is void where the lab's paths were too slow for what they should carry.
+func surviveChanges(t *testing.T, slow *bool) {
 	w := start(t, changingHosts)
 	w.vnet("proxy", "adapt", "observe")
 	c := &changing{world: w}
@@ -57,7 +74,24 @@ func TestFramesSurviveChanges(t *testing.T) {
 		}
 	}
 	c.load.stop()
+	if missed := c.missed(); missed > 0 {
+		*slow = true
+		t.Skipf("the relay between the sites was too slow for %d packets", missed)
+	}
 	c.judge()
+}
+
+// missed is how many packets came faster than the relay between the sites took them.
+func (c *changing) missed() (n uint64) {
+	c.Helper()
+	paths, err := c.Paths()
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, m := range paths.Missed {
+		n += m
+	}
+	return n
 }
 
 // changing is a run under way.
@@ -98,21 +132,22 @@ func (c *changing) judge() {
 			c.Errorf("numbered stream %s: of %d packets %d came, %d were lost, %d came twice", way, r.sent[i], s.Received, s.LostCount, s.Duplicates)
 		}
 	}
-	most := 3 * standstillMost
+	most, least := 3*standstillMost, rateLeast/3
 	if os.Getenv("E2E_LONG") != "" {
-		most = standstillMost
+		most, least = standstillMost, rateLeast
 	}
 	for _, ch := range append([]timed{c.control}, c.changes...) {
 		if still := standstill(r.receiver, ch.span); still >= most {
 			c.Errorf("TCP stood still for %v at: %s", still, ch.kind)
 		}
 	}
-	if rate := r.rate(); rate < 45e6 {
-		c.Errorf("TCP carried %.1f Mbit/s only: half of the path is 50", rate/1e6)
+	if rate := r.rate(); rate < least {
+		c.Errorf("TCP carried %.1f Mbit/s only: it was given 50", rate/1e6)
 	}
 	if c.Failed() {
 		for _, host := range []string{"proxy", "host1", "host2"} {
-			c.Logf("%s:\n%s\n%s", host, c.vnet(host, "links"), c.vnet(host, "counters"))
+			queues, _ := c.Queues(host)
+			c.Logf("%s: queues %+v\n%s\n%s", host, queues, c.vnet(host, "links"), c.vnet(host, "counters"))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,21 +18,32 @@ type step struct {
 // round is every kind of change once, in an order in which each finds what it changes.
 func (c *changing) round() []step {
 	do := func(host string, args ...string) func() { return func() { c.vnet(host, args...) } }
+	move := func(host, peer, to, carrier string) func() {
+		return func() {
+			c.vnet(host, "link", "carrier", peer, to)
+			c.eventually(5*time.Second, "the link of "+host+" and "+peer+" is on "+carrier, func() bool {
+				return c.link(host, peer).Carrier == "CARRIER_"+carrier
+			})
+		}
+	}
 	return []step{
 		{"star to fast path, by the user's rules", c.direct},
 		{"rule at the source replaced", func() { c.replace(2) }},
 		{"rule at the destination replaced", func() { c.replace(0) }},
 		{"fast path rekeyed, at host1", do("host1", "link", "rekey", "host2")},
 		{"fast path rekeyed, at host2", do("host2", "link", "rekey", "host1")},
-		{"fast path from udp to tcp, at host1", do("host1", "link", "carrier", "host2", "tcp")},
+		{"fast path from udp to tcp, at host1", move("host1", "host2", "tcp", "TCP")},
 		{"fast path over tcp rekeyed, at host2", do("host2", "link", "rekey", "host1")},
-		{"fast path from tcp to udp, at host2", do("host2", "link", "carrier", "host1", "udp")},
-		{"fast path in use deleted, with the user's rules", do("host1", "link", "delete", "host2", "--force")},
+		{"fast path from tcp to udp, at host2", move("host2", "host1", "udp", "UDP")},
+		{"fast path in use deleted, with the user's rules", func() {
+			c.vnet("host1", "link", "delete", "host2", "--force")
+			c.carries("proxy")
+		}},
 		{"star of host1 rekeyed, at host1", do("host1", "link", "rekey", "proxy")},
 		{"star of host2 rekeyed, at the Proxy", do("proxy", "link", "rekey", "host2")},
-		{"star of host1 from udp to tcp", do("host1", "link", "carrier", "proxy", "tcp")},
+		{"star of host1 from udp to tcp", move("host1", "proxy", "tcp", "TCP")},
 		{"star of host1 over tcp rekeyed", do("host1", "link", "rekey", "proxy")},
-		{"star of host1 from tcp to udp, at the Proxy", do("proxy", "link", "carrier", "host1", "auto")},
+		{"star of host1 from tcp to udp, at the Proxy", move("proxy", "host1", "auto", "UDP")},
 		{"star to fast path, by adaptation", func() { c.adapted(true, "adapt", "auto") }},
 		{"peer of another fast path killed", c.killThird},
 		{"fast path to star, by adaptation: stronger pair", c.crowdOut},
@@ -40,6 +52,7 @@ func (c *changing) round() []step {
 		{"adapted fast path in use deleted", func() {
 			c.vnet("proxy", "adapt", "observe")
 			c.vnet("host1", "link", "delete", "host2")
+			c.carries("proxy")
 		}},
 	}
 }
@@ -65,6 +78,16 @@ func (c *changing) direct() {
 	for i, r := range rulesOfTheUser {
 		c.rules[i] = ask[ruleReply](c.world, r[0], "rule", "add", r[1]).Rule.ID
 	}
+	c.carries("host2")
+}
+
+// carries waits until host1 sends the traffic over the link to peer.
+func (c *changing) carries(peer string) {
+	c.eventually(5*time.Second, "host1 sends the traffic to "+peer, func() bool {
+		before := c.link("host1", peer).sent()
+		time.Sleep(50 * time.Millisecond)
+		return c.link("host1", peer).sent() > before+40 // the numbered stream alone sends 50 in this time
+	})
 }
 
 // replace deletes a rule and adds it again. Without it, frames take the star.
@@ -81,6 +104,7 @@ func (c *changing) adapted(want bool, order ...string) {
 	c.eventually(25*time.Second, "adaptation obeys: "+strings.Join(order, " "), func() bool {
 		return slices.Contains(ask[adaptation](c.world, "proxy", "adapt").links(), "host1–host2") == want
 	})
+	c.carries(map[bool]string{true: "host2", false: "proxy"}[want])
 }
 
 // crowdOut has a stronger pair of VMs take the only fast path that is allowed.
@@ -128,21 +152,28 @@ func (c *changing) killThird() {
 	if err := c.Kill("host3"); err != nil {
 		c.Fatal(err)
 	}
-	c.eventually(5*time.Second, "host1 notices that host3 is gone", func() bool { return c.linkState("host1", "host3") != "LINK_STATE_UP" })
+	c.eventually(5*time.Second, "host1 notices that host3 is gone", func() bool { return c.link("host1", "host3").State != "LINK_STATE_UP" })
 	if err := c.StartHost(c.Context(), "host3"); err != nil {
 		c.Fatal(err)
 	}
 }
 
-type linkList struct {
-	Links []struct{ Name, State, Carrier string }
+type linkList struct{ Links []linkInfo }
+
+type linkInfo struct{ Name, State, Carrier, FramesSent string }
+
+// sent is how many frames went over it.
+func (l linkInfo) sent() int {
+	n, _ := strconv.Atoi(l.FramesSent)
+	return n
 }
 
-func (w *world) linkState(at, peer string) string {
+// link is one end of a link, as its node has it.
+func (w *world) link(at, peer string) linkInfo {
 	for _, l := range ask[linkList](w, at, "links").Links {
 		if l.Name == peer {
-			return l.State
+			return l
 		}
 	}
-	return "none"
+	return linkInfo{}
 }
