@@ -1,13 +1,20 @@
 // Package adapt decides how the overlay should change for the applications it carries.
 //
 // It is pure: what is known goes in as a View, what should be done comes out as a Proposal with its reasons. It does not
-// carry a proposal out (see overlay for its stages, control and node for their execution) and does not measure its effect.
+// carry a proposal out (see overlay for its stages, control and node for their execution) and counts no frame (see vttif).
+//
+// The way of a decision, in file order: a Planner (planner.go) fills in what was before (past.go) and asks its Policy
+// (policy.go): fastpath (fastpath.go) or one of those it is compared with (baseline.go). A policy names the pairs it wants off
+// the star; what they have in common turns them into links under the user's will and the budget (wish.go, choose.go, will.go)
+// and into the difference to the overlay as it is (change.go). Whether a change helped is judged afterwards (judge.go).
 package adapt
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
@@ -18,12 +25,32 @@ type View struct {
 	Overlay  *overlay.Overlay      // as it is now
 	Bound    time.Duration         // effective bound on configuration time
 	Failed   map[Ends]time.Time    // links that could not be made or kept, and until when they are barred
-	Will     overlay.Will          // of the user; mode and overall limit are in Config
+	Will     overlay.Will          // of the user; mode and limits are in Config
 	Away     map[overlay.Name]bool // nodes that cannot be told anything now: their part stays as it is, the rest goes on
+	Paths    map[Ends]Path         // what is known of the links that stand, the star's included
+	Matrix   []vttif.Entry         // the traffic matrix; only for policies that ask for it
+	Bars     []Bar                 // what was taken back because it did harm
+	Rests    []Rest                // groups that are left as they are for a moment
+
+	Config Config // set by the Planner
+	Past   Past   // kept by the Planner
 }
 
 // frozen tells whether one end of the link is away: then nothing about it is changed.
 func (v View) frozen(e Ends) bool { return v.Away[e.A] || v.Away[e.B] }
+
+// Path is what is known of the way between two nodes.
+type Path struct {
+	RTT time.Duration // smoothed; 0 is unknown
+}
+
+// Bar keeps two VMs' frames off a link that did harm.
+type Bar struct {
+	Pair  vttif.Pair // Src < Dst
+	Ends  Ends
+	Until time.Time
+	Why   string // "slower by 40 % over host1–host2"
+}
 
 // Ends names a link by the nodes it joins, A < B.
 type Ends struct{ A, B overlay.Name }
@@ -67,11 +94,20 @@ func ParseMode(s string) (Mode, error) {
 	return 0, fmt.Errorf("cannot use mode %q: it is one of observe, advise, auto", s)
 }
 
-// Config sets a policy; the zero value is the default.
+// Config sets a Planner; the zero value is the default.
 type Config struct {
-	Mode     Mode
-	MaxLinks int // how many links adaptation may have open at once; 0 = as many as there are pairs
+	Mode       Mode
+	Policy     string // a name of Policies; empty is fastpath
+	Told       string // of policy oracle: the pairs, "vm1=vm2,vm2=vm3"; a VM by name, MAC, or NODE/PORT
+	MaxLinks   int    // how many links adaptation may have open at once; 0 = as many as there are pairs
+	MaxPerNode int    // how many of them may end at one node; 0 = no limit
+	MaxChanges int    // how many changes it may make in a minute; 0 = DefaultMaxChanges, negative = no limit
+	Unchecked  bool   // the effect of changes is not judged
 }
+
+// DefaultMaxChanges a minute: an application that starts takes one to four, and one that changes its pattern at every chance
+// gets the union of its patterns instead (see Past). What only takes back is never held up.
+const DefaultMaxChanges = 30
 
 // Kind is what a step does.
 type Kind uint8
@@ -106,12 +142,50 @@ type Step struct {
 	Reason string
 }
 
-// Proposal is a change a policy holds to be worth making.
+// Refusal is something a policy weighed and left.
+type Refusal struct {
+	Pair   vttif.Pair // Src < Dst
+	Ends   Ends       // the link that would have carried it
+	What   string     // "vm1 and vm2 over host1–host2"
+	Reason string
+}
+
+// Proposal is a change a policy holds to be worth making. Without steps the overlay is as it should be.
 type Proposal struct {
-	ID       uint64           // 1, 2, 3 …; the same while the same change is proposed again
+	ID       uint64           // 1, 2, 3 …; the same while the same change is proposed again; given by the Planner
 	Topology uint64           // version of the application topology it is for
 	Target   *overlay.Overlay // a clone of the present overlay with the change; new rules have ID 0, for the caller to number
-	Steps    []Step           // never empty
-	Gain     float64          // 0..1: estimated share of the groups' bytes taken off the Proxy
-	Reason   string           // one line
+	Steps    []Step
+	Diverted []Direct  // the pairs that get rules they did not have
+	Not      []Refusal // what was not done, at most maxRefusals
+	Gain     float64   // 0..1: estimated share of the groups' bytes taken off the Proxy
+	Relief   float64   // bytes/s that the Proxy would no longer carry
+	Reason   string    // one line; without steps, why nothing may be done now
+
+	restored []vttif.Pair // the pairs that lose rules
 }
+
+// Direct is a pair of VMs and the link that carries them.
+type Direct struct {
+	Pair vttif.Pair // Src < Dst
+	Ends Ends
+}
+
+// Rest leaves a group of VMs as it is until then: nothing new, so that what is measured is one thing.
+type Rest struct {
+	VMs   []ether.MAC // sorted
+	Until time.Time
+	Why   string
+}
+
+func (r Rest) holds(d direct) bool {
+	for _, m := range [2]ether.MAC{d.a.MAC, d.b.MAC} {
+		if _, in := slices.BinarySearchFunc(r.VMs, m, ether.MAC.Compare); !in {
+			return false
+		}
+	}
+	return true
+}
+
+// maxRefusals keeps a proposal readable in an overlay of thousands of pairs.
+const maxRefusals = 256

@@ -35,8 +35,9 @@ type change struct {
 	target   *overlay.Overlay
 	frozen   func(Ends) bool
 	steps    []Step
-	diverted []direct // pairs that get rules
-	opens    int      // steps of these kinds
+	diverted []direct     // pairs that get rules
+	lost     []vttif.Pair // pairs that lose rules
+	opens    int          // steps of these kinds
 	closes   int
 	restores int
 }
@@ -85,6 +86,7 @@ func newChange(v View, set setting, why func(vttif.Pair) string) *change {
 	for _, r := range set.routes {
 		c.divert(r.String(), r.direct, r.rules(), missing)
 	}
+	c.lost = dropped
 	c.restore(dropped, why)
 	c.close(set)
 	return c
@@ -140,7 +142,11 @@ func (c *change) open(w wish) {
 	for _, d := range w.pairs {
 		pairs = append(pairs, d.String())
 	}
-	c.add(OpenLink, w.ends.String(), fmt.Sprintf("%s exchange %s", strings.Join(pairs, ", "), rate(w.rate)))
+	reason := fmt.Sprintf("%s exchange %s", strings.Join(pairs, ", "), rate(w.rate))
+	if w.rate == 0 {
+		reason = fmt.Sprintf("%s: %s", strings.Join(pairs, ", "), w.pairs[0].group)
+	}
+	c.add(OpenLink, w.ends.String(), reason)
 }
 
 func (c *change) divert(over string, d direct, rules []placed, missing map[placed]bool) {
@@ -161,8 +167,13 @@ func (c *change) divert(over string, d direct, rules []placed, missing map[place
 	case "":
 	case "pinned":
 		reason = "the user has pinned this way"
+	case "told", "mesh":
+		reason = d.group
 	default:
 		reason = fmt.Sprintf("%s of a %s", rate(d.rate), d.group)
+		if d.rate == 0 {
+			reason = "a " + d.group
+		}
 	}
 	c.add(Divert, fmt.Sprintf("%s over %s", d, over), reason)
 }
@@ -218,29 +229,29 @@ func (c *change) summary(t vttif.Topology) string {
 	return fmt.Sprintf("%s: %s", t.Name(), strings.Join(parts, ", "))
 }
 
-// gain is the share of their groups' bytes that the diverted pairs take off the Proxy.
-func gain(t vttif.Topology, diverted []direct) float64 {
+// gain is the share of their groups' bytes that the diverted pairs take off the Proxy, and how many bytes/s these are.
+func gain(t vttif.Topology, diverted []direct) (share, relief float64) {
 	moved := map[vttif.Pair]bool{}
 	for _, d := range diverted {
-		moved[unordered(d.a.MAC, d.b.MAC)] = true
+		moved[d.pair()] = true
 	}
-	var off, all float64
+	var all float64
 	for _, g := range t.Groups {
-		share := 0.0
+		off := 0.0
 		for _, e := range g.Edges {
 			if moved[unordered(e.A, e.B)] {
-				share += e.Rate
+				off += e.Rate
 			}
 		}
-		if share > 0 {
-			off += share
+		if off > 0 {
+			relief += off
 			all += g.Rate
 		}
 	}
 	if all == 0 {
-		return 0
+		return 0, 0
 	}
-	return off / all
+	return relief / all, relief
 }
 
 // adaptedPairs are the pairs of VMs that adapted rules name, in order.
@@ -262,9 +273,6 @@ func unordered(a, b ether.MAC) vttif.Pair {
 	}
 	return vttif.Pair{Src: a, Dst: b}
 }
-
-// String is the pair in words.
-func (d direct) String() string { return fmt.Sprintf("%s and %s", title(d.a), title(d.b)) }
 
 func title(v overlay.VM) string {
 	if v.Name != "" {

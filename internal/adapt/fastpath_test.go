@@ -145,7 +145,7 @@ func TestStories(t *testing.T) {
 		{name: "observe proposes nothing", config: Config{Mode: Observe}, story: []moment{{at: 0, edges: [][3]int{{1, 2, 2}}, want: ""}}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			o, p := star(4), NewFastpath(row.config)
+			o, p := star(4), NewPlanner(row.config)
 			if row.before != nil {
 				row.before(o)
 			}
@@ -177,11 +177,11 @@ func TestStories(t *testing.T) {
 
 func TestInheritedRulesOutliveARestartOfTheProxy(t *testing.T) {
 	ring := topology(1, [3]int{1, 2, 9}, [3]int{2, 3, 9}, [3]int{1, 3, 9})
-	first, ok := NewFastpath(Config{}).Step(start, View{Topology: ring, Overlay: star(3)})
+	first, ok := NewPlanner(Config{}).Step(start, View{Topology: ring, Overlay: star(3)})
 	if !ok {
 		t.Fatal("no proposal")
 	}
-	p, o := NewFastpath(Config{}), carryOut(first)
+	p, o := NewPlanner(Config{}), carryOut(first)
 	for at := range 179 {
 		if got, ok := p.Step(start.Add(time.Duration(at)*time.Second), View{Overlay: o}); ok {
 			t.Fatalf("at %d s: %v", at, whats(got.Steps))
@@ -193,7 +193,7 @@ func TestInheritedRulesOutliveARestartOfTheProxy(t *testing.T) {
 }
 
 func TestAProposalSaysWhy(t *testing.T) {
-	p := NewFastpath(Config{MaxLinks: 1})
+	p := NewPlanner(Config{MaxLinks: 1})
 	v := View{Topology: topology(3, [3]int{1, 2, 6}, [3]int{2, 3, 2}), Overlay: star(3)}
 	got, _ := p.Step(start, v)
 	if got.ID != 1 || got.Topology != 3 || got.Gain != 0.75 || got.Reason != "group of 3: 1 link to open, 1 pair to divert" {

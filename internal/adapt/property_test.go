@@ -90,7 +90,7 @@ func TestProposalsAreSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := drawOverlay(t)
 		users := notOurs(o)
-		p := NewFastpath(Config{MaxLinks: rapid.IntRange(0, 3).Draw(t, "k")})
+		p := NewPlanner(Config{MaxLinks: rapid.IntRange(0, 3).Draw(t, "k")})
 		now := start
 		for version := range uint64(4) {
 			now = now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "passed")) * time.Second)

@@ -61,7 +61,7 @@ func (r route) rules() []placed {
 
 // routes are the pinned ways that can be had now: of VMs whose places are known, over nodes that are here and links that are
 // neither barred nor forbidden.
-func (p *Fastpath) routes(v View, usable func(Ends) bool) (list []route) {
+func routes(v View, usable func(Ends) bool) (list []route) {
 	for _, pin := range v.Will.Pins {
 		a, okA := v.Overlay.VMs[pin.X]
 		b, okB := v.Overlay.VMs[pin.Y]
@@ -101,42 +101,4 @@ func held(v View, usable func(Ends) bool) (list []Ends) {
 		}
 	}
 	return list
-}
-
-// room is how many links adaptation may still open.
-type room struct {
-	all   int // meaningless without limit
-	limit bool
-	at    map[overlay.Name]int
-}
-
-func newRoom(max int, w overlay.Will) *room {
-	r := &room{all: max, limit: max > 0, at: map[overlay.Name]int{}}
-	for n, most := range w.MaxAt {
-		r.at[n] = most
-	}
-	return r
-}
-
-// take counts a link, whether there is room for it or not.
-func (r *room) take(e Ends) {
-	r.all--
-	for _, n := range [2]overlay.Name{e.A, e.B} {
-		if _, limited := r.at[n]; limited {
-			r.at[n]--
-		}
-	}
-}
-
-// fits tells whether there is room for one more.
-func (r *room) fits(e Ends) bool {
-	if r.limit && r.all <= 0 {
-		return false
-	}
-	for _, n := range [2]overlay.Name{e.A, e.B} {
-		if most, limited := r.at[n]; limited && most <= 0 {
-			return false
-		}
-	}
-	return true
 }

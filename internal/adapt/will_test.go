@@ -41,7 +41,7 @@ func TestTheUsersWill(t *testing.T) {
 		{"none at host1 and host2", overlay.Will{MaxAt: map[overlay.Name]int{"host1": 0, "host2": 0}}, 0, "open link host3–host4; divert vm3 and vm4 over host3–host4"},
 		{"a dear link", overlay.Will{Costs: []overlay.Cost{{A: "host1", B: "host2", Factor: 3}}}, 1, "open link host2–host3; divert vm2 and vm3 over host2–host3"},
 	} {
-		p := NewFastpath(Config{MaxLinks: tt.max})
+		p := NewPlanner(Config{MaxLinks: tt.max})
 		v := View{Overlay: star(4), Topology: topology(1, busy...), Will: tt.will}
 		got, _ := p.Step(start, v)
 		var steps []string
@@ -74,7 +74,7 @@ func TestPinsAreSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := star(5)
 		names := []overlay.Name{"host1", "host2", "host3", "host4", "host5", "proxy"}
-		p := NewFastpath(Config{MaxLinks: rapid.IntRange(0, 3).Draw(t, "max")})
+		p := NewPlanner(Config{MaxLinks: rapid.IntRange(0, 3).Draw(t, "max")})
 		for step := range 3 {
 			var w overlay.Will
 			for range rapid.IntRange(0, 3).Draw(t, "pins") {

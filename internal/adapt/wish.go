@@ -2,11 +2,13 @@ package adapt
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
 
 // wish is a link that would take pairs off the Proxy.
@@ -24,44 +26,97 @@ type direct struct {
 	group string  // "ring of 4"; empty for inherited
 }
 
+func (d direct) pair() vttif.Pair { return unordered(d.a.MAC, d.b.MAC) }
+func (d direct) ends() Ends       { return EndsOf(d.a.Node, d.b.Node) }
+
+// String is the pair in words.
+func (d direct) String() string { return fmt.Sprintf("%s and %s", title(d.a), title(d.b)) }
+
+// list is what a policy wants, as far as it can be had.
+type list struct {
+	now    time.Time
+	v      View
+	byEnds map[Ends]*wish
+	asked  map[vttif.Pair]bool
+	placed map[vttif.Pair]bool // pairs with adapted rules
+	not    []Refusal
+}
+
+func wanting(now time.Time, v View) *list {
+	l := &list{now: now, v: v, byEnds: map[Ends]*wish{}, asked: map[vttif.Pair]bool{}, placed: map[vttif.Pair]bool{}}
+	for _, pair := range adaptedPairs(v.Overlay) {
+		l.placed[pair] = true
+	}
+	return l
+}
+
+// want asks for a direct link between two VMs that exchange rate bytes/s.
+func (l *list) want(a, b ether.MAC, rate float64, group string) {
+	va, okA := l.v.Overlay.VMs[a]
+	vb, okB := l.v.Overlay.VMs[b]
+	d := direct{a: va, b: vb, rate: rate, group: group}
+	if l.asked[unordered(a, b)] || !okA || !okB || !worthALink(l.v.Overlay, va, vb) {
+		return
+	}
+	l.asked[d.pair()] = true
+	ends := d.ends()
+	if l.v.frozen(ends) {
+		l.refuse(d, "a host is away")
+		return
+	}
+	if why, no := l.unwilling(d); no {
+		l.refuse(d, why)
+		return
+	}
+	w := l.byEnds[ends]
+	if w == nil {
+		w = &wish{ends: ends}
+		if link, ok := l.v.Overlay.LinkBetween(ends.A, ends.B); ok {
+			w.free = link.Origin != overlay.OriginAdapted
+		}
+		l.byEnds[ends] = w
+	}
+	w.pairs = append(w.pairs, d)
+	w.rate += rate
+}
+
+// unwilling says what speaks against a direct link for the pair, whatever the limits.
+func (l *list) unwilling(d direct) (string, bool) {
+	ends := d.ends()
+	if _, fixed := l.v.Will.PathOf(d.a.MAC, d.b.MAC); fixed {
+		return "the user has pinned another way, or the pinned one cannot be had", true
+	}
+	if l.v.Will.ForbiddenPair(d.a.MAC, d.b.MAC) {
+		return "the user keeps the pair on the star", true
+	}
+	if l.v.Will.Forbidden(ends.A, ends.B) {
+		return "the user forbids link " + ends.String(), true
+	}
+	for _, b := range l.v.Bars {
+		if b.Pair == d.pair() && b.Ends == ends && l.now.Before(b.Until) {
+			return fmt.Sprintf("%s; not again for %v", b.Why, b.Until.Sub(l.now).Round(time.Second)), true
+		}
+	}
+	if l.placed[d.pair()] {
+		return "", false
+	}
+	for _, r := range l.v.Rests {
+		if r.holds(d) && l.now.Before(r.Until) {
+			return fmt.Sprintf("%s; nothing new for %v", r.Why, r.Until.Sub(l.now).Round(time.Second)), true
+		}
+	}
+	return soon(l.now, l.v, d)
+}
+
+func (l *list) refuse(d direct, why string) {
+	if len(l.not) < maxRefusals {
+		l.not = append(l.not, Refusal{Pair: d.pair(), Ends: d.ends(), What: fmt.Sprintf("%s over %s", d, d.ends()), Reason: why})
+	}
+}
+
 // wishes are all links worth having, in order of their ends.
-func (p *Fastpath) wishes(now time.Time, v View) []wish {
-	byEnds := map[Ends]*wish{}
-	want := func(a, b ether.MAC, rate float64, group string) {
-		va, okA := v.Overlay.VMs[a]
-		vb, okB := v.Overlay.VMs[b]
-		if !okA || !okB || !worthALink(v.Overlay, va, vb) {
-			return
-		}
-		ends := EndsOf(va.Node, vb.Node)
-		if _, fixed := v.Will.PathOf(a, b); v.frozen(ends) || fixed || v.Will.ForbiddenPair(a, b) || v.Will.Forbidden(ends.A, ends.B) {
-			return
-		}
-		w := byEnds[ends]
-		if w == nil {
-			w = &wish{ends: ends}
-			if l, ok := v.Overlay.LinkBetween(ends.A, ends.B); ok {
-				w.free = l.Origin != overlay.OriginAdapted
-			}
-			byEnds[ends] = w
-		}
-		w.pairs = append(w.pairs, direct{a: va, b: vb, rate: rate, group: group})
-		w.rate += rate
-	}
-	for _, g := range v.Topology.Groups {
-		for _, e := range g.Edges {
-			want(e.A, e.B, e.Rate, g.String())
-		}
-	}
-	if now.Sub(p.first) < inheritedFor {
-		for _, pair := range adaptedPairs(v.Overlay) {
-			if !p.seen[pair] {
-				want(pair.Src, pair.Dst, 0, "")
-			}
-		}
-	}
-	var wishes []wish
-	for _, w := range byEnds {
+func (l *list) wishes() (wishes []wish) {
+	for _, w := range l.byEnds {
 		slices.SortFunc(w.pairs, func(x, y direct) int {
 			return cmp.Or(cmp.Compare(y.rate, x.rate), x.a.MAC.Compare(y.a.MAC), x.b.MAC.Compare(y.b.MAC))
 		})
@@ -69,6 +124,32 @@ func (p *Fastpath) wishes(now time.Time, v View) []wish {
 	}
 	slices.SortFunc(wishes, func(x, y wish) int { return x.ends.compare(y.ends) })
 	return wishes
+}
+
+// propose turns the wishes into the change that is due, if any is.
+func (l *list) propose() Proposal {
+	v, now := l.v, l.now
+	usable := func(e Ends) bool { return !v.frozen(e) && !barred(v, e, now) }
+	set := setting{routes: routes(v, usable), held: held(v, usable)}
+	wishes := l.wishes()
+	set.chosen = l.choose(wishes, set)
+	c := newChange(v, set, l.why(wishes, set.chosen))
+	slices.SortFunc(l.not, func(a, b Refusal) int { return a.Pair.Compare(b.Pair) })
+	next := Proposal{Topology: v.Topology.Version, Not: l.not}
+	if len(c.steps) == 0 {
+		return next
+	}
+	if why, stop := v.Past.tooMany(now, v.Config); stop && c.opens+len(c.diverted) > 0 {
+		next.Reason = why
+		return next
+	}
+	next.Target, next.Steps, next.restored = c.target, c.steps, c.lost
+	for _, d := range c.diverted {
+		next.Diverted = append(next.Diverted, Direct{Pair: d.pair(), Ends: d.ends()})
+	}
+	next.Gain, next.Relief = gain(v.Topology, c.diverted)
+	next.Reason = c.summary(v.Topology)
+	return next
 }
 
 func (e Ends) compare(f Ends) int { return cmp.Or(cmp.Compare(e.A, f.A), cmp.Compare(e.B, f.B)) }

@@ -38,7 +38,7 @@ type pastChange struct {
 
 // adapt asks the policy what to do about the topology, and does it or shows it.
 func (h *hub) adapt(now time.Time) {
-	proposal, ok := h.policy.Step(now, h.view())
+	proposal, ok := h.policy.Step(now, h.view(now))
 	if !ok {
 		h.proposal = nil
 		return
@@ -66,10 +66,14 @@ func (h *hub) adapt(now time.Time) {
 }
 
 // view is what the policy sees.
-func (h *hub) view() adapt.View {
-	return adapt.View{
+func (h *hub) view(now time.Time) adapt.View {
+	v := adapt.View{
 		Topology: h.topology, Overlay: h.record, Bound: h.bound.Value().Value, Failed: h.barred(), Away: h.away(), Will: h.will,
 	}
+	if h.policy.Policy().Matrix {
+		v.Matrix = h.infer.Matrix(now)
+	}
+	return v
 }
 
 // adapted tells of every step, with its reason.

@@ -52,7 +52,7 @@ type hub struct {
 	inferring vttif.Config // what infer was made with
 	recorder  *recorder    // nil while nobody records
 	topology  vttif.Topology
-	policy    *adapt.Fastpath
+	policy    *adapt.Planner
 	settings  adapt.Config
 	failures  map[adapt.Ends]failure // links that could not be made
 	proposal  *adapt.Proposal        // what advise mode would do, or auto does
@@ -85,12 +85,12 @@ func newHub(ctx context.Context, p *Proxy) (*hub, error) {
 	h := &hub{
 		p: p, ctx: ctx, node: p.node, hosts: map[overlay.Name]*host{}, places: control.NewLocator(),
 		failures: map[adapt.Ends]failure{}, traces: map[uint64]chan node.Event{}, key: make([]byte, 32),
-		settings: adapt.Config{Mode: p.cfg.Mode, MaxLinks: p.cfg.MaxLinks},
+		settings: p.cfg.Adapt,
 	}
 	config := p.cfg.VTTIF
 	config.LAN = h.onLAN
 	h.infer, h.inferring = vttif.NewInferrer(config), config
-	h.policy = adapt.NewFastpath(h.settings)
+	h.policy = adapt.NewPlanner(h.settings)
 	if _, err := rand.Read(h.key); err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (h *hub) tick(now time.Time) {
 	topology, changed := h.infer.Step(now)
 	h.topology = topology
 	if h.recorder != nil {
-		h.recorder.step(now, h.view())
+		h.recorder.step(now, h.view(now))
 	}
 	if changed {
 		h.announceTopology()

@@ -24,13 +24,12 @@ import (
 
 // Config is what a Proxy needs beyond its node.
 type Config struct {
-	Node     node.Config  // Hub is set by New
-	CA       *pki.CA      // signs the hosts' certificates
-	Store    *store.Store // the record of the overlay, tokens
-	Mode     adapt.Mode   // zero is auto
-	MaxLinks int          // fast paths at a time; 0 is no limit
-	VTTIF    vttif.Config // zero is the defaults
-	Log      *slog.Logger
+	Node  node.Config  // Hub is set by New
+	CA    *pki.CA      // signs the hosts' certificates
+	Store *store.Store // the record of the overlay, tokens
+	Adapt adapt.Config // at the first start; zero is fastpath in mode auto without limit
+	VTTIF vttif.Config // zero is the defaults
+	Log   *slog.Logger
 }
 
 // Proxy is one Proxy. New touches nothing; Run does.

@@ -63,7 +63,7 @@ func (l *viewLine) view() adapt.View {
 // replica is inference and policy that hear a recording's lines and nothing else.
 type replica struct {
 	infer    *vttif.Inferrer
-	policy   *adapt.Fastpath
+	policy   *adapt.Planner
 	view     adapt.View
 	lan      map[ether.MAC]bool
 	chain    [sha256.Size]byte // of every topology and proposal so far
@@ -75,7 +75,7 @@ func newReplica(i inference) *replica {
 	r := &replica{lan: map[ether.MAC]bool{}}
 	config := i.config(vttif.Config{})
 	config.LAN = func(m ether.MAC) bool { return r.lan[m] }
-	r.infer, r.policy = vttif.NewInferrer(config), adapt.NewFastpath(adapt.Config{})
+	r.infer, r.policy = vttif.NewInferrer(config), adapt.NewPlanner(adapt.Config{})
 	return r
 }
 
@@ -129,6 +129,9 @@ func (r *replica) step(now time.Time) ([]byte, error) {
 	out := decision{At: now.UnixNano()}
 	view := r.view
 	view.Topology = topology
+	if r.policy.Policy().Matrix {
+		view.Matrix = r.infer.Matrix(now)
+	}
 	proposal, ok := r.policy.Step(now, view)
 	if ok {
 		out.Proposal = &proposalLine{proposal.ID, proposal.Steps, proposal.Gain, proposal.Reason}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -23,31 +24,65 @@ func (p *Proxy) GetAdaptation(ctx context.Context, _ *vnetv1.GetAdaptationReques
 	return out, err
 }
 
-// SetAdaptation changes mode and budget.
+// SetAdaptation changes mode, budget and policy.
 func (p *Proxy) SetAdaptation(ctx context.Context, req *vnetv1.SetAdaptationRequest) (*vnetv1.SetAdaptationResponse, error) {
 	out := &vnetv1.SetAdaptationResponse{}
+	var refused error
 	err := p.ask(ctx, func(h *hub) {
-		switch req.GetMode() {
-		case vnetv1.AdaptationMode_ADAPTATION_MODE_AUTO:
-			h.settings.Mode = adapt.Auto
-		case vnetv1.AdaptationMode_ADAPTATION_MODE_ADVISE:
-			h.settings.Mode = adapt.Advise
-		case vnetv1.AdaptationMode_ADAPTATION_MODE_OBSERVE:
-			h.settings.Mode = adapt.Observe
+		next := settingsIn(h.settings, req)
+		if refused = next.Check(); refused != nil {
+			return
 		}
-		if req.MaxLinks != nil {
-			h.settings.MaxLinks = int(req.GetMaxLinks())
-		}
-		h.policy.Configure(h.settings)
-		h.put(keySettings, h.settings)
+		h.settings = next
+		h.policy.Configure(next)
+		h.put(keySettings, next)
 		out.Adaptation = h.describeAdaptation()
 	})
+	if refused != nil {
+		return nil, invalid("%w", refused)
+	}
 	return out, p.saved(ctx, err)
 }
 
+// settingsIn is the settings with what a request changes of them.
+func settingsIn(c adapt.Config, req *vnetv1.SetAdaptationRequest) adapt.Config {
+	switch req.GetMode() {
+	case vnetv1.AdaptationMode_ADAPTATION_MODE_AUTO:
+		c.Mode = adapt.Auto
+	case vnetv1.AdaptationMode_ADAPTATION_MODE_ADVISE:
+		c.Mode = adapt.Advise
+	case vnetv1.AdaptationMode_ADAPTATION_MODE_OBSERVE:
+		c.Mode = adapt.Observe
+	}
+	if req.MaxLinks != nil {
+		c.MaxLinks = int(req.GetMaxLinks())
+	}
+	if req.MaxPerNode != nil {
+		c.MaxPerNode = int(req.GetMaxPerNode())
+	}
+	if req.MaxChangesPerMinute != nil {
+		c.MaxChanges = int(req.GetMaxChangesPerMinute())
+	}
+	if req.Policy != nil {
+		c.Policy = req.GetPolicy()
+	}
+	if req.Told != nil {
+		c.Told = req.GetTold()
+	}
+	if req.Unchecked != nil {
+		c.Unchecked = req.GetUnchecked()
+	}
+	return c
+}
+
 func (h *hub) describeAdaptation() *vnetv1.Adaptation {
-	out := &vnetv1.Adaptation{Policy: "fastpath", MaxLinks: uint32(h.settings.MaxLinks), Mode: vnetv1.AdaptationMode_ADAPTATION_MODE_AUTO}
-	switch h.settings.Mode {
+	c := h.settings
+	out := &vnetv1.Adaptation{
+		Policy: h.policy.Policy().Name, MaxLinks: uint32(c.MaxLinks), MaxPerNode: uint32(c.MaxPerNode),
+		MaxChangesPerMinute: int32(cmp.Or(c.MaxChanges, adapt.DefaultMaxChanges)), Checked: h.policy.Judged(),
+		Mode: vnetv1.AdaptationMode_ADAPTATION_MODE_AUTO,
+	}
+	switch c.Mode {
 	case adapt.Advise:
 		out.Mode = vnetv1.AdaptationMode_ADAPTATION_MODE_ADVISE
 	case adapt.Observe:

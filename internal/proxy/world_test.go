@@ -174,7 +174,7 @@ func (m *machine) start() {
 
 func (m *machine) daemon() (run func(context.Context) error, ready <-chan struct{}) {
 	if m == m.w.proxy {
-		p, err := New(Config{Node: m.config(), CA: m.w.papers.ca, Store: m.disk, Mode: m.w.mode})
+		p, err := New(Config{Node: m.config(), CA: m.w.papers.ca, Store: m.disk, Adapt: adapt.Config{Mode: m.w.mode}})
 		if err != nil {
 			m.w.t.Fatal(err)
 		}

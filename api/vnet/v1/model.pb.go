@@ -2728,7 +2728,13 @@ type Adaptation struct {
 	// What it would do now (advise) or is doing (auto); not set when it is content.
 	Proposal *Proposal `protobuf:"bytes,5,opt,name=proposal,proto3" json:"proposal,omitempty"`
 	// Newest first.
-	History       []*Change `protobuf:"bytes,6,rep,name=history,proto3" json:"history,omitempty"`
+	History []*Change `protobuf:"bytes,6,rep,name=history,proto3" json:"history,omitempty"`
+	// Most fast paths at one node; 0 is no limit.
+	MaxPerNode uint32 `protobuf:"varint,7,opt,name=max_per_node,json=maxPerNode,proto3" json:"max_per_node,omitempty"`
+	// Most changes in a minute; negative is no limit.
+	MaxChangesPerMinute int32 `protobuf:"varint,8,opt,name=max_changes_per_minute,json=maxChangesPerMinute,proto3" json:"max_changes_per_minute,omitempty"`
+	// The effect of changes is judged.
+	Checked       bool `protobuf:"varint,9,opt,name=checked,proto3" json:"checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2803,6 +2809,27 @@ func (x *Adaptation) GetHistory() []*Change {
 		return x.History
 	}
 	return nil
+}
+
+func (x *Adaptation) GetMaxPerNode() uint32 {
+	if x != nil {
+		return x.MaxPerNode
+	}
+	return 0
+}
+
+func (x *Adaptation) GetMaxChangesPerMinute() int32 {
+	if x != nil {
+		return x.MaxChangesPerMinute
+	}
+	return 0
+}
+
+func (x *Adaptation) GetChecked() bool {
+	if x != nil {
+		return x.Checked
+	}
+	return false
 }
 
 type AdaptedLink struct {
@@ -3630,7 +3657,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\voffered_bps\x18\t \x01(\x01R\n" +
 	"offeredBps\x12#\n" +
 	"\rdelivered_bps\x18\n" +
-	" \x01(\x01R\fdeliveredBps\"\xf4\x01\n" +
+	" \x01(\x01R\fdeliveredBps\"\xe5\x02\n" +
 	"\n" +
 	"Adaptation\x12+\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x17.vnet.v1.AdaptationModeR\x04mode\x12\x16\n" +
@@ -3638,7 +3665,11 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\tmax_links\x18\x03 \x01(\rR\bmaxLinks\x12*\n" +
 	"\x05links\x18\x04 \x03(\v2\x14.vnet.v1.AdaptedLinkR\x05links\x12-\n" +
 	"\bproposal\x18\x05 \x01(\v2\x11.vnet.v1.ProposalR\bproposal\x12)\n" +
-	"\ahistory\x18\x06 \x03(\v2\x0f.vnet.v1.ChangeR\ahistory\"s\n" +
+	"\ahistory\x18\x06 \x03(\v2\x0f.vnet.v1.ChangeR\ahistory\x12 \n" +
+	"\fmax_per_node\x18\a \x01(\rR\n" +
+	"maxPerNode\x123\n" +
+	"\x16max_changes_per_minute\x18\b \x01(\x05R\x13maxChangesPerMinute\x12\x18\n" +
+	"\achecked\x18\t \x01(\bR\achecked\"s\n" +
 	"\vAdaptedLink\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x120\n" +

@@ -2659,7 +2659,17 @@ type SetAdaptationRequest struct {
 	// Not set: as it is.
 	Mode AdaptationMode `protobuf:"varint,2,opt,name=mode,proto3,enum=vnet.v1.AdaptationMode" json:"mode,omitempty"`
 	// Most fast paths at a time; 0: no limit. Not set: as it is.
-	MaxLinks      *uint32 `protobuf:"varint,3,opt,name=max_links,json=maxLinks,proto3,oneof" json:"max_links,omitempty"`
+	MaxLinks *uint32 `protobuf:"varint,3,opt,name=max_links,json=maxLinks,proto3,oneof" json:"max_links,omitempty"`
+	// Most of them at one node; 0: no limit. Not set: as it is.
+	MaxPerNode *uint32 `protobuf:"varint,4,opt,name=max_per_node,json=maxPerNode,proto3,oneof" json:"max_per_node,omitempty"`
+	// Most changes in a minute; 0: the default of 30, negative: no limit. Not set: as it is.
+	MaxChangesPerMinute *int32 `protobuf:"varint,5,opt,name=max_changes_per_minute,json=maxChangesPerMinute,proto3,oneof" json:"max_changes_per_minute,omitempty"`
+	// fastpath, or one to compare it with: star, mesh, first-packet, byte-threshold, oracle. Not set: as it is.
+	Policy *string `protobuf:"bytes,6,opt,name=policy,proto3,oneof" json:"policy,omitempty"`
+	// Of policy oracle: the pairs of VMs, "vm1=vm2,vm2=vm3"; a VM by name, MAC or NODE/PORT. Not set: as it is.
+	Told *string `protobuf:"bytes,7,opt,name=told,proto3,oneof" json:"told,omitempty"`
+	// The effect of changes is not judged. Not set: as it is.
+	Unchecked     *bool `protobuf:"varint,8,opt,name=unchecked,proto3,oneof" json:"unchecked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2713,6 +2723,41 @@ func (x *SetAdaptationRequest) GetMaxLinks() uint32 {
 		return *x.MaxLinks
 	}
 	return 0
+}
+
+func (x *SetAdaptationRequest) GetMaxPerNode() uint32 {
+	if x != nil && x.MaxPerNode != nil {
+		return *x.MaxPerNode
+	}
+	return 0
+}
+
+func (x *SetAdaptationRequest) GetMaxChangesPerMinute() int32 {
+	if x != nil && x.MaxChangesPerMinute != nil {
+		return *x.MaxChangesPerMinute
+	}
+	return 0
+}
+
+func (x *SetAdaptationRequest) GetPolicy() string {
+	if x != nil && x.Policy != nil {
+		return *x.Policy
+	}
+	return ""
+}
+
+func (x *SetAdaptationRequest) GetTold() string {
+	if x != nil && x.Told != nil {
+		return *x.Told
+	}
+	return ""
+}
+
+func (x *SetAdaptationRequest) GetUnchecked() bool {
+	if x != nil && x.Unchecked != nil {
+		return *x.Unchecked
+	}
+	return false
 }
 
 type SetAdaptationResponse struct {
@@ -3128,13 +3173,25 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x15GetAdaptationResponse\x123\n" +
 	"\n" +
 	"adaptation\x18\x01 \x01(\v2\x13.vnet.v1.AdaptationR\n" +
-	"adaptation\"\x87\x01\n" +
+	"adaptation\"\x8f\x03\n" +
 	"\x14SetAdaptationRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12+\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x17.vnet.v1.AdaptationModeR\x04mode\x12 \n" +
-	"\tmax_links\x18\x03 \x01(\rH\x00R\bmaxLinks\x88\x01\x01B\f\n" +
+	"\tmax_links\x18\x03 \x01(\rH\x00R\bmaxLinks\x88\x01\x01\x12%\n" +
+	"\fmax_per_node\x18\x04 \x01(\rH\x01R\n" +
+	"maxPerNode\x88\x01\x01\x128\n" +
+	"\x16max_changes_per_minute\x18\x05 \x01(\x05H\x02R\x13maxChangesPerMinute\x88\x01\x01\x12\x1b\n" +
+	"\x06policy\x18\x06 \x01(\tH\x03R\x06policy\x88\x01\x01\x12\x17\n" +
+	"\x04told\x18\a \x01(\tH\x04R\x04told\x88\x01\x01\x12!\n" +
+	"\tunchecked\x18\b \x01(\bH\x05R\tunchecked\x88\x01\x01B\f\n" +
 	"\n" +
-	"_max_links\"L\n" +
+	"_max_linksB\x0f\n" +
+	"\r_max_per_nodeB\x19\n" +
+	"\x17_max_changes_per_minuteB\t\n" +
+	"\a_policyB\a\n" +
+	"\x05_toldB\f\n" +
+	"\n" +
+	"_unchecked\"L\n" +
 	"\x15SetAdaptationResponse\x123\n" +
 	"\n" +
 	"adaptation\x18\x01 \x01(\v2\x13.vnet.v1.AdaptationR\n" +

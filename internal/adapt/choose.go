@@ -1,0 +1,158 @@
+package adapt
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
+)
+
+const (
+	// keepFactor is how much stronger another link must be to take the place of one that is open: a change costs the
+	// guests reordered frames, and rates of equal pairs differ by some tens of percent from second to second.
+	keepFactor = 1.5
+	// holdFor is how long a link is open before a stronger one may take its place; holdBounds does the same in
+	// configuration-time bounds. The longer counts. Both are VTTIF's for removing an edge.
+	holdFor    = 10 * time.Second
+	holdBounds = 10
+)
+
+// choose takes the links that may be open at once: those that cost nothing, those opened of late, then the strongest. What
+// the user has pinned is open whatever the limits, and counts.
+func (l *list) choose(wishes []wish, set setting) []wish {
+	v := l.v
+	var chosen, costly []wish
+	room, open := newRoom(v.Config, v.Will), map[Ends]bool{}
+	for _, ends := range set.links(v.Overlay) {
+		if link, there := v.Overlay.LinkBetween(ends.A, ends.B); (!there || link.Origin == overlay.OriginAdapted) && !open[ends] {
+			room.take(ends)
+			open[ends] = true
+		}
+	}
+	for ends := range v.Past.Opened {
+		if v.frozen(ends) && !open[ends] {
+			room.take(ends)
+		}
+	}
+	for _, w := range wishes {
+		switch {
+		case barred(v, w.ends, l.now):
+			l.pass(w, fmt.Sprintf("link %s failed", w.ends))
+		case w.free || open[w.ends]:
+			chosen = append(chosen, w)
+		default:
+			costly = append(costly, w)
+		}
+	}
+	l.rank(costly)
+	for _, w := range costly {
+		if why, full := room.full(w.ends); full {
+			l.pass(w, why)
+			continue
+		}
+		room.take(w.ends)
+		chosen = append(chosen, w)
+	}
+	slices.SortFunc(chosen, func(x, y wish) int { return cmp.Or(cmp.Compare(y.rate, x.rate), x.ends.compare(y.ends)) })
+	return chosen
+}
+
+// pass refuses all pairs of a wish.
+func (l *list) pass(w wish, why string) {
+	for _, d := range w.pairs {
+		l.refuse(d, why)
+	}
+}
+
+// rank puts first what was opened of late, then what carries most.
+func (l *list) rank(costly []wish) {
+	v := l.v
+	held := max(holdFor, holdBounds*v.Bound)
+	young := func(w wish) int {
+		if since, open := v.Past.Opened[w.ends]; open && l.now.Sub(since) < held {
+			return 0
+		}
+		return 1
+	}
+	strength := func(w wish) float64 {
+		rate := w.rate / v.Will.CostOf(w.ends.A, w.ends.B)
+		if _, open := v.Past.Opened[w.ends]; open {
+			return rate * keepFactor
+		}
+		return rate
+	}
+	slices.SortFunc(costly, func(x, y wish) int {
+		return cmp.Or(cmp.Compare(young(x), young(y)), cmp.Compare(strength(y), strength(x)), x.ends.compare(y.ends))
+	})
+}
+
+func barred(v View, ends Ends, now time.Time) bool {
+	until, failed := v.Failed[ends]
+	return failed && now.Before(until)
+}
+
+// why explains, for a pair that loses its rules, what became of it.
+func (l *list) why(wishes, chosen []wish) func(vttif.Pair) string {
+	among := func(all []wish, pair vttif.Pair) bool {
+		return slices.ContainsFunc(all, func(w wish) bool {
+			return slices.ContainsFunc(w.pairs, func(d direct) bool { return d.pair() == pair })
+		})
+	}
+	return func(pair vttif.Pair) string {
+		_, fixed := l.v.Will.PathOf(pair.Src, pair.Dst)
+		i := slices.IndexFunc(l.not, func(r Refusal) bool { return r.Pair == pair })
+		switch {
+		case among(chosen, pair):
+			return "a VM has moved"
+		case i >= 0:
+			return l.not[i].Reason
+		case fixed:
+			return "the user has pinned another way, or the pinned one cannot be had"
+		case l.v.Will.ForbiddenPair(pair.Src, pair.Dst):
+			return "the user keeps the pair on the star"
+		case among(wishes, pair):
+			return "stronger pairs take the links allowed"
+		}
+		return "no longer part of an application's topology"
+	}
+}
+
+// room is how many links adaptation may still open.
+type room struct {
+	all, most int // meaningless without limit
+	limit     bool
+	each      int                  // at every node, if limited at all
+	at        map[overlay.Name]int // that are open
+	will      map[overlay.Name]int // what the user allows at single nodes
+}
+
+func newRoom(c Config, w overlay.Will) *room {
+	return &room{all: c.MaxLinks, most: c.MaxLinks, limit: c.MaxLinks > 0, each: c.MaxPerNode, at: map[overlay.Name]int{}, will: w.MaxAt}
+}
+
+// take counts a link, whether there is room for it or not.
+func (r *room) take(e Ends) {
+	r.all--
+	r.at[e.A]++
+	r.at[e.B]++
+}
+
+// full says why there is no room for one more.
+func (r *room) full(e Ends) (string, bool) {
+	if r.limit && r.all <= 0 {
+		return fmt.Sprintf("stronger pairs take the %d links allowed", r.most), true
+	}
+	for _, n := range [2]overlay.Name{e.A, e.B} {
+		most, limited := r.will[n]
+		if r.each > 0 && (!limited || r.each < most) {
+			most, limited = r.each, true
+		}
+		if limited && r.at[n] >= most {
+			return fmt.Sprintf("stronger pairs take the links allowed at %s (%d)", n, most), true
+		}
+	}
+	return "", false
+}
