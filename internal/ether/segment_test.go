@@ -24,42 +24,45 @@ func cutAll(t interface{ Fatal(...any) }, p *Packet, maxFrame int) []Packet {
 	return got
 }
 
-func TestSegmentIsItsSlowTwin(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		shape := drawShape(t)
-		p := shape.super()
-		p.Offload.HdrLen = rapid.Uint16().Draw(t, "lying hdr_len")
-		if err := p.Check(); err != nil {
+// segmentIsItsTwin is the property; tests and the fuzzer hand it dice.
+func segmentIsItsTwin(t *rapid.T) {
+	shape := drawShape(t)
+	p := shape.super()
+	p.Offload.HdrLen = rapid.Uint16().Draw(t, "lying hdr_len")
+	if err := p.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if int(p.Offload.HdrLen) != shape.headerLen() {
+		t.Fatalf("HdrLen %d, want %d", p.Offload.HdrLen, shape.headerLen())
+	}
+	maxFrame := 0
+	if rapid.Bool().Draw(t, "limited") {
+		maxFrame = shape.headerLen() + rapid.IntRange(1, 2000).Draw(t, "room")
+	}
+	before := clone(&p)
+	got := cutAll(t, &p, maxFrame)
+	if diff := cmp.Diff(shape.pieces(maxFrame), got, wholeFrames()); diff != "" {
+		t.Fatalf("pieces differ (-twin +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, p, wholeFrames()); diff != "" {
+		t.Fatalf("the super-frame was changed:\n%s", diff)
+	}
+	if maxFrame == 0 {
+		checkCounts(t, &p, got)
+	}
+	for i := range got {
+		if err := Complete(&got[i]); err != nil {
 			t.Fatal(err)
 		}
-		if int(p.Offload.HdrLen) != shape.headerLen() {
-			t.Fatalf("HdrLen %d, want %d", p.Offload.HdrLen, shape.headerLen())
+		if err := shape.verify(got[i].Frame); err != nil {
+			t.Fatalf("piece %d: %v", i, err)
 		}
-		maxFrame := 0
-		if rapid.Bool().Draw(t, "limited") {
-			maxFrame = shape.headerLen() + rapid.IntRange(1, 2000).Draw(t, "room")
-		}
-		before := clone(&p)
-		got := cutAll(t, &p, maxFrame)
-		if diff := cmp.Diff(shape.pieces(maxFrame), got, wholeFrames()); diff != "" {
-			t.Fatalf("pieces differ (-twin +got):\n%s", diff)
-		}
-		if diff := cmp.Diff(before, p, wholeFrames()); diff != "" {
-			t.Fatalf("the super-frame was changed:\n%s", diff)
-		}
-		if maxFrame == 0 {
-			checkCounts(t, &p, got)
-		}
-		for i := range got {
-			if err := Complete(&got[i]); err != nil {
-				t.Fatal(err)
-			}
-			if err := shape.verify(got[i].Frame); err != nil {
-				t.Fatalf("piece %d: %v", i, err)
-			}
-		}
-	})
+	}
 }
+
+func TestSegmentIsItsSlowTwin(t *testing.T) { rapid.Check(t, segmentIsItsTwin) }
+
+func FuzzSegmentIsItsSlowTwin(f *testing.F) { f.Fuzz(rapid.MakeFuzz(segmentIsItsTwin)) }
 
 func checkCounts(t *rapid.T, p *Packet, pieces []Packet) {
 	wire, longest := 0, 0
