@@ -214,20 +214,6 @@ func TestBridge(t *testing.T) {
 	}
 }
 
-// TestKernelCutsAlike compares our segmenter with the kernel's: a TAP that takes no offloads reads what the kernel
-// has cut and completed.
-func TestKernelCutsAlike(t *testing.T) {
-	tap := openTestTAP(t, TAPConfig{Name: "plain", NoOffload: true})
-	lan := openTestLAN(t, "plain")
-	for name, r := range recipes {
-		t.Run(name, func(t *testing.T) {
-			want := finished(r.packet())
-			send(t, lan, r.packet())
-			same(t, want, expect(t, tap, len(want)))
-		})
-	}
-}
-
 func TestOwnDatagramsAreNotRead(t *testing.T) {
 	underlay := []netip.AddrPort{netip.MustParseAddrPort("10.9.0.2:7777")}
 	rows := map[string]func(t *testing.T) Port{
