@@ -50,7 +50,7 @@ func printApp(t *table, app *api.App) {
 		t.line("no group of VMs talks together")
 	}
 	for _, g := range app.GetGroups() {
-		t.line("%s", groupText(g, app))
+		t.line("%s", groupText(g))
 		if text := goalText(g.GetGoal()); text != "" {
 			t.line("%s", text)
 		}
@@ -62,9 +62,13 @@ func printApp(t *table, app *api.App) {
 }
 
 // groupText is one line about a group: its shape, how sure, and the VMs in the order that shows it.
-func groupText(g *api.Group, app *api.App) string {
-	text := fmt.Sprintf("%s of %d VMs since %s (confidence %.2f): %s",
-		cmp.Or(g.GetName(), "no known pattern"), max(len(g.GetVms()), len(g.GetOrder())), since(app.GetSince()), g.GetConfidence(), strings.Join(orderOf(g), " "))
+func groupText(g *api.Group) string {
+	silent := ""
+	if !g.GetActive() {
+		silent = ", silent now"
+	}
+	text := fmt.Sprintf("%s of %d VMs since %s (confidence %.2f%s): %s",
+		cmp.Or(g.GetName(), "no known pattern"), max(len(g.GetVms()), len(g.GetOrder())), since(g.GetSince()), g.GetConfidence(), silent, strings.Join(orderOf(g), " "))
 	if len(g.GetNames()) > 1 {
 		text += "; also a " + strings.Join(g.GetNames()[1:], ", ")
 	}

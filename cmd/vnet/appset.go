@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
 
 func appSetCommand(c *cli) *cobra.Command {
@@ -87,14 +88,17 @@ func printInference(t *table, m *api.Inference) {
 func goalText(g *api.Goal) string {
 	text := ""
 	if g.GetPeriod() != nil {
-		text = fmt.Sprintf("iterations of %s (confidence %.2f", duration(g.GetPeriod()), g.GetConfidence())
+		if g.GetConfidence() < vttif.SureEnough {
+			text = "perhaps "
+		}
+		text += fmt.Sprintf("iterations of %s (confidence %.2f", duration(g.GetPeriod()), g.GetConfidence())
 		if g.GetTrend() != 0 {
 			text += fmt.Sprintf(", %+.1f %% in the last minute", 100*g.GetTrend())
 		}
 		text += "); "
 	}
 	if g.GetRequestsPerSecond() > 0 {
-		text += fmt.Sprintf("%.3g requests/s with a round trip of %s; ", g.GetRequestsPerSecond(), round(time.Duration(g.GetRoundTripUs())*time.Microsecond))
+		text += fmt.Sprintf("%.4g requests/s with a round trip of %s; ", g.GetRequestsPerSecond(), round(time.Duration(g.GetRoundTripUs())*time.Microsecond))
 	}
 	if g.GetDeliveredBps() > 0 {
 		text += bitrate(g.GetDeliveredBps()) + " arrive; "

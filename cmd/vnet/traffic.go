@@ -77,7 +77,7 @@ func missing(e *api.TrafficEntry) uint64 {
 }
 
 func printTraffic(t *table, resp *api.GetTrafficResponse) {
-	t.row("SRC", "DST", "OFFERED", "DELIVERED", "FRAMES", "DELIVERED")
+	t.row("SRC", "DST", "OFFERED", "DELIVERED", "FRAMES", "ARRIVED")
 	for _, e := range resp.GetEntries() {
 		t.row(source(e), target(e), bitrate(e.GetOfferedBps()), bitrate(e.GetDeliveredBps()), e.GetOfferedFrames(), e.GetDeliveredFrames())
 	}

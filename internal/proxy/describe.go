@@ -151,7 +151,7 @@ func (p *Proxy) GetApp(ctx context.Context, _ *vnetv1.GetAppRequest) (*vnetv1.Ge
 }
 
 func (h *hub) describeGroup(g vttif.Group) *vnetv1.Group {
-	out := &vnetv1.Group{Name: g.Name, Names: g.Names, Confidence: g.Confidence, Active: g.Active, Goal: describeGoal(g.Goal)}
+	out := &vnetv1.Group{Name: g.Name, Names: g.Names, Confidence: g.Confidence, Active: g.Active, Goal: describeGoal(g.Goal), Since: timestamppb.New(g.Since)}
 	for _, mac := range g.VMs {
 		out.Vms = append(out.Vms, h.title(mac))
 	}
@@ -161,7 +161,7 @@ func (h *hub) describeGroup(g vttif.Group) *vnetv1.Group {
 	for _, e := range g.Edges {
 		out.Edges = append(out.Edges, &vnetv1.Edge{
 			A: h.title(e.A), B: h.title(e.B), AMac: e.A.String(), BMac: e.B.String(),
-			Weight: e.Weight, RateBps: 8 * e.Rate, Lan: e.LAN,
+			Weight: e.Weight, RateBps: 8 * e.Rate, Since: timestamppb.New(e.Since), Lan: e.LAN,
 		})
 	}
 	return out

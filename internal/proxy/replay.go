@@ -125,7 +125,6 @@ type proposalLine struct {
 
 func (r *replica) step(now time.Time) ([]byte, error) {
 	topology, changed := r.infer.Step(now)
-	topology.Since = topology.Since.UTC()
 	out := decision{At: now.UnixNano()}
 	view := r.view
 	view.Topology = topology

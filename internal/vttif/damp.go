@@ -7,7 +7,7 @@ import (
 
 // add publishes the candidates, all at once: when they have stood still for Settle, so that an application that starts
 // appears as one topology and not edge by edge, and otherwise before AddAfter is over.
-func (in *Inferrer) add(at time.Duration) bool {
+func (in *Inferrer) add(at time.Duration, now time.Time) bool {
 	oldest, ripe := at, 0
 	for _, f := range in.candidates {
 		if f.ripe(at, in.cfg.Global) {
@@ -30,7 +30,7 @@ func (in *Inferrer) add(at time.Duration) bool {
 			continue
 		}
 		f.candidate, f.published, f.used = false, true, true
-		f.unused, f.active = 0, at
+		f.unused, f.active, f.since = 0, at, now
 		f.rate, f.peak = max(f.fast, f.slow), f.slow // the window is not full yet of what has just started
 		in.published = append(in.published, f)
 	}
@@ -54,6 +54,9 @@ const (
 func (f *flow) ripe(at time.Duration, global bool) bool {
 	if global || at-f.entered >= patience {
 		return true
+	}
+	if max(f.slow, f.fast) < DefaultHigh*max(f.a.fast, f.b.fast) {
+		return false // what started now outshines it: the last second's average does not know yet
 	}
 	beside := max(f.a.peak, f.b.peak)
 	return max(f.slow, f.fast) >= equal*beside || f.slow >= brisk && f.slow >= DefaultHigh*beside

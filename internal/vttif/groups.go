@@ -2,6 +2,7 @@ package vttif
 
 import (
 	"slices"
+	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/workload"
@@ -15,7 +16,7 @@ const (
 
 // topology builds what is published: edges with present weights in groups. Names are worked out anew only for groups whose
 // edges changed.
-func (in *Inferrer) topology() Topology {
+func (in *Inferrer) topology(now time.Time) Topology {
 	t := Topology{Version: in.version, Since: in.since}
 	in.connect(in.published)
 	for _, f := range in.published {
@@ -26,7 +27,7 @@ func (in *Inferrer) topology() Topology {
 		}
 		g := &t.Groups[home.group-1]
 		lan := f.a.lan || f.b.lan
-		g.Edges = append(g.Edges, Edge{A: f.pair.Src, B: f.pair.Dst, Rate: f.rate, LAN: lan})
+		g.Edges = append(g.Edges, Edge{A: f.pair.Src, B: f.pair.Dst, Rate: f.rate, Since: f.since, LAN: lan})
 		g.Rate += f.rate
 		g.Active = g.Active || f.used
 		for _, v := range [2]*vertex{f.a, f.b} {
@@ -41,7 +42,7 @@ func (in *Inferrer) topology() Topology {
 	}
 	noise := in.noise(len(t.Groups))
 	for i := range t.Groups {
-		in.finish(&t.Groups[i], noise[i])
+		in.finish(now, &t.Groups[i], noise[i])
 		t.Edges = append(t.Edges, t.Groups[i].Edges...)
 	}
 	slices.SortFunc(t.Groups, func(a, b Group) int { return a.VMs[0].Compare(b.VMs[0]) })
@@ -67,7 +68,7 @@ func (in *Inferrer) noise(groups int) []float64 {
 }
 
 // finish sorts a group, weighs its edges and names it.
-func (in *Inferrer) finish(g *Group, noise float64) {
+func (in *Inferrer) finish(now time.Time, g *Group, noise float64) {
 	sortMACs := func(m []ether.MAC) []ether.MAC {
 		slices.SortFunc(m, ether.MAC.Compare)
 		return slices.Compact(m)
@@ -98,9 +99,10 @@ func (in *Inferrer) finish(g *Group, noise float64) {
 	}
 	if old := slices.IndexFunc(in.groups, g.sameShape); old >= 0 {
 		o := &in.groups[old]
-		g.Name, g.Names, g.Order = o.Name, o.Names, o.Order
+		g.Name, g.Names, g.Order, g.Since = o.Name, o.Names, o.Order, o.Since
 		return
 	}
+	g.Since = now
 	g.name()
 }
 

@@ -54,6 +54,7 @@ type flow struct {
 	candidate bool
 	entered   time.Duration // when it became one
 	published bool
+	since     time.Time     // when it was
 	used      bool          // published and above the low threshold
 	unused    time.Duration // for how long it was not while its group was active
 	active    time.Duration // when its group last was

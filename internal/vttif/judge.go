@@ -8,7 +8,7 @@ import (
 // Step judges the traffic up to now and returns the topology, and whether its set of edges is new. Call it about as often
 // as reports arrive.
 func (in *Inferrer) Step(now time.Time) (Topology, bool) {
-	at := in.clock(now)
+	at, now := in.clock(now), now.UTC() // one zone, so that a replay elsewhere says the same
 	dt := min(at-in.last, longestStep)
 	in.last = at
 	in.stamp++
@@ -17,14 +17,14 @@ func (in *Inferrer) Step(now time.Time) (Topology, bool) {
 	in.judge(at)
 	in.connect(in.published, in.candidates)
 	in.activity(at, dt)
-	changed := in.add(at)
+	changed := in.add(at, now)
 	if in.remove(at) || changed {
 		changed = true
 		in.version++
 		in.since = now
 	}
 	in.sweep(at)
-	top := in.topology()
+	top := in.topology(now)
 	if in.cfg.MaxPulses > 0 {
 		in.goalsOf(at, top.Groups)
 	}

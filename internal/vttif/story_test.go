@@ -250,6 +250,15 @@ func TestAMuchWeakerApplicationOnTheSameVMsIsSeenWhenItLasts(t *testing.T) {
 	s.want(t, "0.3 s: 1 ring of 4, 4 edges", "12.8 s: 2 irregular of 4, 5 edges", "20.9 s: 3 broadcast of 4, 3 edges")
 }
 
+// A launcher tells every VM what to run before the application speaks: that is over when the application is seen.
+func TestWhatStartsAnApplicationIsNoEdgeOfIt(t *testing.T) {
+	s := newStory(Config{})
+	s.ticks(tick, sends{0, 1, 0.26 * mega}, sends{0, 2, 0.26 * mega}, sends{0, 3, 0.26 * mega})
+	s.ticks(tick)
+	s.ticks(20*second, flowsOf(t, "ring", 4, 0, 0.5*mega)...)
+	s.want(t, "0.4 s: 1 ring of 4, 4 edges")
+}
+
 func TestTheSeedsNormalisationHidesTheWeakRing(t *testing.T) {
 	s := newStory(Seed(second, 0.1))
 	flows := append(flowsOf(t, "ring", 4, 0, 5*mega), flowsOf(t, "ring", 4, 10, 0.1*mega)...)

@@ -121,6 +121,7 @@ type Edge struct {
 	A, B   ether.MAC // A < B
 	Weight float64   // 0..1, of the strongest edge of its group
 	Rate   float64   // bytes/s, both directions, held while the group is silent
+	Since  time.Time // when it was published
 	LAN    bool      // one end lives on the Proxy's LAN
 }
 
@@ -135,6 +136,7 @@ type Group struct {
 	Confidence float64     // 0..1: how clearly the weakest edge stands above the strongest traffic that is none; 1 = nothing else
 	Rate       float64     // bytes/s of all edges
 	Active     bool        // traffic flows now; false in a compute phase or a silence
+	Since      time.Time   // when its set of edges last changed
 	Goal       Goal        // how fast the application is
 }
 

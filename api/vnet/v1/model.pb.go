@@ -2312,8 +2312,10 @@ type Group struct {
 	// All VMs of the group, by name or else MAC; those on somebody's LAN are not among them.
 	Vms []string `protobuf:"bytes,6,rep,name=vms,proto3" json:"vms,omitempty"`
 	// Traffic flows now; false in a compute phase or a silence.
-	Active        bool  `protobuf:"varint,7,opt,name=active,proto3" json:"active,omitempty"`
-	Goal          *Goal `protobuf:"bytes,8,opt,name=goal,proto3" json:"goal,omitempty"`
+	Active bool  `protobuf:"varint,7,opt,name=active,proto3" json:"active,omitempty"`
+	Goal   *Goal `protobuf:"bytes,8,opt,name=goal,proto3" json:"goal,omitempty"`
+	// When its set of edges last changed.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2400,6 +2402,13 @@ func (x *Group) GetActive() bool {
 func (x *Group) GetGoal() *Goal {
 	if x != nil {
 		return x.Goal
+	}
+	return nil
+}
+
+func (x *Group) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
 	}
 	return nil
 }
@@ -2502,7 +2511,7 @@ type Edge struct {
 	B    string `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
 	AMac string `protobuf:"bytes,3,opt,name=a_mac,json=aMac,proto3" json:"a_mac,omitempty"`
 	BMac string `protobuf:"bytes,4,opt,name=b_mac,json=bMac,proto3" json:"b_mac,omitempty"`
-	// 0 to 1, relative to the strongest edge at either end.
+	// 0 to 1, relative to the strongest edge of the group.
 	Weight float64 `protobuf:"fixed64,5,opt,name=weight,proto3" json:"weight,omitempty"`
 	// Both ways together.
 	RateBps float64                `protobuf:"fixed64,6,opt,name=rate_bps,json=rateBps,proto3" json:"rate_bps,omitempty"`
@@ -3615,7 +3624,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x04_lowB\f\n" +
 	"\n" +
 	"_floor_bpsB\t\n" +
-	"\a_global\"\xd9\x01\n" +
+	"\a_global\"\x8b\x02\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1e\n" +
@@ -3626,7 +3635,8 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x05edges\x18\x05 \x03(\v2\r.vnet.v1.EdgeR\x05edges\x12\x10\n" +
 	"\x03vms\x18\x06 \x03(\tR\x03vms\x12\x16\n" +
 	"\x06active\x18\a \x01(\bR\x06active\x12!\n" +
-	"\x04goal\x18\b \x01(\v2\r.vnet.v1.GoalR\x04goal\"\xe8\x01\n" +
+	"\x04goal\x18\b \x01(\v2\r.vnet.v1.GoalR\x04goal\x120\n" +
+	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xe8\x01\n" +
 	"\x04Goal\x121\n" +
 	"\x06period\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06period\x12\x1e\n" +
 	"\n" +
@@ -3858,29 +3868,30 @@ var file_vnet_v1_model_proto_depIdxs = []int32{
 	41, // 36: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
 	28, // 37: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
 	27, // 38: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
-	41, // 39: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
-	40, // 40: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 41: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	31, // 42: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	32, // 43: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	34, // 44: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	40, // 45: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	40, // 46: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	33, // 47: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	32, // 48: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	40, // 49: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	35, // 50: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	41, // 51: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	41, // 52: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	37, // 53: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 54: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	40, // 55: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	39, // 56: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	40, // 39: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
+	41, // 40: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	40, // 41: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 42: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	31, // 43: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	32, // 44: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	34, // 45: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	40, // 46: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	40, // 47: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	33, // 48: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	32, // 49: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	40, // 50: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	35, // 51: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	41, // 52: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	41, // 53: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	37, // 54: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 55: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	40, // 56: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	39, // 57: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }

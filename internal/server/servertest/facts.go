@@ -75,16 +75,20 @@ func (d *Daemon) CreateToken(_ context.Context, req *api.CreateTokenRequest) (*a
 	return &api.CreateTokenResponse{Token: "vnet1.made-up", Expires: at(ttl)}, nil
 }
 
-// GetApp tells of a ring of four.
+// GetApp tells of a ring of four at work, and of two that have fallen silent.
 func (d *Daemon) GetApp(context.Context, *api.GetAppRequest) (*api.GetAppResponse, error) {
-	group := &api.Group{Name: "ring", Names: []string{"ring", "hypercube"}, Confidence: 0.97, Order: []string{"vm1", "vm3", "vm2", "vm4"}}
+	group := &api.Group{Name: "ring", Names: []string{"ring", "hypercube"}, Confidence: 0.97, Order: []string{"vm1", "vm3", "vm2", "vm4"}, Active: true, Since: at(2 * time.Second),
+		Goal: &api.Goal{Period: durationpb.New(161 * time.Millisecond), Confidence: 0.72, Trend: -0.021, DeliveredBps: 157e6}}
 	for i, a := range group.Order {
 		b := group.Order[(i+1)%4]
 		group.Edges = append(group.Edges, &api.Edge{
 			A: a, B: b, AMac: "02:00:00:00:00:0" + a[2:], BMac: "02:00:00:00:00:0" + b[2:], Weight: 1 - float64(i)/8, RateBps: 40e6, Since: at(2 * time.Second),
 		})
 	}
-	return &api.GetAppResponse{App: &api.App{Version: 3, Since: at(2 * time.Second), Groups: []*api.Group{group}}}, nil
+	silent := &api.Group{Name: "pair", Names: []string{"pair"}, Confidence: 1, Order: []string{"vm5", "vm6"}, Since: at(time.Second),
+		Edges: []*api.Edge{{A: "vm5", B: "vm6", AMac: "02:00:00:00:00:05", BMac: "02:00:00:00:00:06", Weight: 1, RateBps: 2e6, Since: at(time.Second)}},
+		Goal:  &api.Goal{Period: durationpb.New(90 * time.Millisecond), Confidence: 0.31, RequestsPerSecond: 120, RoundTripUs: 2150}}
+	return &api.GetAppResponse{App: &api.App{Version: 3, Since: at(2 * time.Second), Groups: []*api.Group{group, silent}}}, nil
 }
 
 // GetTraffic tells of one pair, one way of which loses frames.
