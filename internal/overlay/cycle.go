@@ -70,19 +70,21 @@ func (o *Overlay) CyclesOf(touched ...Rule) []Cycle {
 
 func (o *Overlay) cyclesIn(classes []class) []Cycle {
 	g := newGraph(o)
-	sets := map[*graphNode]*ruleSet{}
+	sets, rules := make([]*ruleSet, len(g.order)), make([][]*Rule, len(g.order))
 	for name, n := range o.Nodes {
-		sets[g.nodes[name]] = newRuleSet(n.Rules)
+		sets[g.nodes[name].index] = newRuleSet(n.Rules)
 	}
 	var cycles []Cycle
 	for _, c := range classes {
-		rules := map[*graphNode][]*Rule{}
-		for n, s := range sets {
-			rules[n] = s.of(c)
+		for i, s := range sets {
+			rules[i] = s.of(c)
 		}
-		if cycle, bad := newWalk(g, rules, nil).fault(c); bad {
+		g.set(nil, rules)
+		w := g.walk(rules, nil)
+		if cycle, bad := w.fault(c); bad {
 			cycles = append(cycles, cycle)
 		}
+		w.release()
 	}
 	return cycles
 }

@@ -177,13 +177,19 @@ func drawOverlay(t *rapid.T) *Overlay {
 }
 
 func drawRule(t *rapid.T, o *Overlay) {
-	at := rapid.SampledFrom([]Name{"p", "a", "b", "c"}).Draw(t, "at")
+	drawRuleAt(t, o, rapid.SampledFrom([]Name{"p", "a", "b", "c"}).Draw(t, "at"))
+}
+
+func drawRuleAt(t *rapid.T, o *Overlay, at Name) {
 	sides := []Side{}
 	for _, p := range o.Nodes[at].Ports {
 		sides = append(sides, AtPort(p.Name))
 	}
 	for _, p := range o.Peers(at) {
 		sides = append(sides, AtLink(p), AtLink(p))
+	}
+	if len(sides) == 0 {
+		return
 	}
 	match := func(kinds ...MatchKind) Match {
 		m := Match{Kind: rapid.SampledFrom(kinds).Draw(t, "kind")}

@@ -43,16 +43,22 @@ func Diff(from, to *Overlay) []Step {
 	steps := linkSteps(OpenLink, from, to)
 	var deletes []Step
 	for _, name := range names(from, to) {
-		have, want := rulesOf(from, name), rulesOf(to, name)
-		for _, r := range want {
-			if i := slices.IndexFunc(have, r.SameAs); i >= 0 {
-				have = slices.Delete(have, i, i+1)
+		have := rulesOf(from, name)
+		there, kept := map[Rule]int{}, map[Rule]int{}
+		for _, r := range have {
+			there[r.unnumbered()]++
+		}
+		for _, r := range rulesOf(to, name) {
+			if key := r.unnumbered(); kept[key] < there[key] {
+				kept[key]++
 			} else {
 				steps = append(steps, Step{Kind: AddRule, Node: name, Rule: r})
 			}
 		}
 		for _, r := range have {
-			if to.Nodes[name] != nil {
+			if key := r.unnumbered(); kept[key] > 0 {
+				kept[key]--
+			} else if to.Nodes[name] != nil {
 				deletes = append(deletes, Step{Kind: DeleteRule, Node: name, Rule: r})
 			}
 		}
@@ -64,8 +70,12 @@ func Diff(from, to *Overlay) []Step {
 // linkSteps are the links that b has and a lacks.
 func linkSteps(kind StepKind, a, b *Overlay) []Step {
 	var steps []Step
+	there := make(map[[2]Name]bool, len(a.Links))
+	for _, l := range a.Links {
+		there[[2]Name{l.A, l.B}] = true
+	}
 	for _, l := range b.Links {
-		if _, both := a.LinkBetween(l.A, l.B); !both {
+		if !there[[2]Name{l.A, l.B}] && !a.IsStar(l.A, l.B) {
 			steps = append(steps, Step{Kind: kind, Link: l})
 		}
 	}

@@ -14,6 +14,10 @@ type graph struct {
 	places []place // by state
 	nodes  map[Name]*graphNode
 	order  []*graphNode
+	hosts  []*graphNode // all but the Proxy, those with the most ports first
+	scene
+	idle []*walk   // that were released
+	none [][]*Rule // by node: nothing
 }
 
 // place is what a state stands for.
@@ -26,6 +30,7 @@ type place struct {
 
 type graphNode struct {
 	name  Name
+	index int          // in order
 	sides map[Side]int // the state of each
 	first int          // its states are first … first+len(sides)-1, ports before links
 	ports int
@@ -70,6 +75,13 @@ func newGraph(overlays ...*Overlay) *graph {
 		}
 	}
 	g.number(sides)
+	g.live, g.cast, g.none = make([]bool, len(g.places)), make([]bool, len(g.order)), make([][]*Rule, len(g.order))
+	for _, n := range g.order {
+		if n.name != g.proxy && n.ports > 0 {
+			g.hosts = append(g.hosts, n)
+		}
+	}
+	slices.SortStableFunc(g.hosts, func(a, b *graphNode) int { return min(b.ports, 2) - min(a.ports, 2) })
 	return g
 }
 
@@ -80,7 +92,7 @@ func (g *graph) number(sides map[Name]map[Side]bool) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		n := &graphNode{name: name, sides: map[Side]int{}, first: len(g.places)}
+		n := &graphNode{name: name, index: len(g.order), sides: map[Side]int{}, first: len(g.places)}
 		mine := make([]Side, 0, len(sides[name]))
 		for s := range sides[name] {
 			mine = append(mine, s)
@@ -122,15 +134,16 @@ type step struct {
 	rule   *Rule // nil = flood tree
 }
 
-// ruleSet is what one node may apply: its rules, the strongest first.
+// ruleSet is what one node may apply: its rules, the strongest first, found by the addresses they ask for.
 type ruleSet struct {
 	all   []Rule
-	exact map[ether.MAC][]int // indices into all, by exact destination
-	wide  []int               // indices of the rest
+	pairs map[[2]ether.MAC][]int // indices into all, by exact source and destination
+	dsts  map[ether.MAC][]int    // of the others, by exact destination
+	wide  []int                  // of the rest
 }
 
 func newRuleSet(rules []Rule) *ruleSet {
-	s := &ruleSet{all: slices.Clone(rules), exact: map[ether.MAC][]int{}}
+	s := &ruleSet{all: slices.Clone(rules), pairs: map[[2]ether.MAC][]int{}, dsts: map[ether.MAC][]int{}}
 	slices.SortStableFunc(s.all, func(a, b Rule) int {
 		switch {
 		case a.stronger(b):
@@ -141,10 +154,14 @@ func newRuleSet(rules []Rule) *ruleSet {
 		return 0
 	})
 	for i, r := range s.all {
-		if r.Dst.Kind == Exact {
-			s.exact[r.Dst.MAC] = append(s.exact[r.Dst.MAC], i)
-		} else {
+		switch {
+		case r.Dst.Kind != Exact:
 			s.wide = append(s.wide, i)
+		case r.Src.Kind != Exact:
+			s.dsts[r.Dst.MAC] = append(s.dsts[r.Dst.MAC], i)
+		default:
+			pair := [2]ether.MAC{r.Src.MAC, r.Dst.MAC}
+			s.pairs[pair] = append(s.pairs[pair], i)
 		}
 	}
 	return s
@@ -156,17 +173,27 @@ func (s *ruleSet) of(c class) []*Rule {
 		return nil
 	}
 	var rules []*Rule
-	exact, wide := s.exact[c.dst], s.wide
-	for len(exact)+len(wide) > 0 {
-		from := &wide
-		if len(wide) == 0 || len(exact) > 0 && exact[0] < wide[0] {
-			from = &exact
+	lists := [3][]int{s.pairs[[2]ether.MAC{c.src, c.dst}], s.dsts[c.dst], s.wide}
+	for {
+		first := -1
+		for i, list := range lists {
+			if len(list) > 0 && (first < 0 || list[0] < lists[first][0]) {
+				first = i
+			}
 		}
-		r := &s.all[(*from)[0]]
-		*from = (*from)[1:]
+		if first < 0 {
+			return rules
+		}
+		r := &s.all[lists[first][0]]
+		lists[first] = lists[first][1:]
 		if r.Src.Covers(c.src) && r.Dst.Covers(c.dst) && r.Rank() >= 0 && r.Origin != OriginLearned { // learned rules are the tree's
 			rules = append(rules, r)
 		}
 	}
-	return rules
+}
+
+// speaksOf says whether some rule matches frames of class c.
+func (s *ruleSet) speaksOf(c class) bool {
+	matches := func(i int) bool { return s.all[i].Src.Covers(c.src) && s.all[i].Dst.Covers(c.dst) }
+	return len(s.pairs[[2]ether.MAC{c.src, c.dst}]) > 0 || slices.ContainsFunc(s.dsts[c.dst], matches) || slices.ContainsFunc(s.wide, matches)
 }

@@ -2,7 +2,10 @@ package overlay
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
 
 // NodeStage is what one node does in one stage, all at once: links open first, then its rules change in one go, then links close.
@@ -58,7 +61,7 @@ func Plan(from, to *Overlay) (Stages, error) {
 	found := false
 	for _, cautious := range []bool{false, true} {
 		s := arrange(to, steps, cautious)
-		lossy, err := newRehearsal(from, to).play(s)
+		lossy, err := newRehearsal(from, to, s).play()
 		switch {
 		case err != nil && refused == nil:
 			refused = err
@@ -103,10 +106,11 @@ func arrange(to *Overlay, steps []Step, cautious bool) Stages {
 		stage[at] = n
 	}
 	source := func(at Name, r Rule) bool { return isSource(r) && (cautious || !onTheWay(to, at, r)) }
-	for i, st := range steps {
+	all := editsOf(steps)
+	for _, st := range steps {
 		add := func(n *NodeStage) { n.AddRules = append(n.AddRules, st.Rule) }
 		del := func(n *NodeStage) { n.DeleteRules = append(n.DeleteRules, st.Rule) }
-		switch swap := swaps(steps, i); {
+		switch swap := all.swaps(st); {
 		case st.Kind == OpenLink:
 			for _, end := range []Name{st.Link.A, st.Link.B} {
 				edit(s.Prepare, end, func(n *NodeStage) { n.OpenLinks = append(n.OpenLinks, st.Link) })
@@ -139,16 +143,73 @@ func onTheWay(o *Overlay, at Name, r Rule) bool {
 	return r.Arrival.Kind == AnySide && (r.Out.Kind == PortSide || r.Src.Kind == Exact && known && vm.Node != at)
 }
 
-// swaps says whether step i adds or deletes a rule while another step deletes or adds one that is as strong, for some of the
+// edits finds among the steps that add or delete rules those that speak of the same frames as another, without looking at all.
+type edits map[editKey][]Rule
+
+// editKey is what a rule is filed under: its node, what it asks for, and the exact addresses among it, each once kept and once left
+// out, for the sake of rules that ask for another kind of address.
+type editKey struct {
+	kind             StepKind
+	node             Name
+	srcKind, dstKind MatchKind
+	anywhere         bool // it names no arrival side
+	src, dst         ether.MAC
+}
+
+func editsOf(steps []Step) edits {
+	e := edits{}
+	for _, s := range steps {
+		if s.Kind != AddRule && s.Kind != DeleteRule {
+			continue
+		}
+		key := editKey{kind: s.Kind, node: s.Node, srcKind: s.Rule.Src.Kind, dstKind: s.Rule.Dst.Kind, anywhere: s.Rule.Arrival.Kind == AnySide}
+		for _, src := range filed(s.Rule.Src) {
+			for _, dst := range filed(s.Rule.Dst) {
+				key.src, key.dst = src, dst
+				e[key] = append(e[key], s.Rule)
+			}
+		}
+	}
+	return e
+}
+
+// filed are the addresses that a match is filed under.
+func filed(m Match) []ether.MAC {
+	if m.Kind == Exact {
+		return []ether.MAC{{}, m.MAC}
+	}
+	return []ether.MAC{{}}
+}
+
+// swaps says whether a step adds or deletes a rule while another step deletes or adds one that is as strong, for some of the
 // same frames: with both in the table the lower number would decide, so they change places in one instant.
-func swaps(steps []Step, i int) bool {
-	a := steps[i]
-	for _, b := range steps {
-		if b.Node == a.Node && (a.Kind == AddRule && b.Kind == DeleteRule || a.Kind == DeleteRule && b.Kind == AddRule) &&
-			a.Rule.ties(b.Rule) && a.Rule.Src.overlaps(b.Rule.Src) && a.Rule.Dst.overlaps(b.Rule.Dst) &&
-			(a.Rule.Arrival.Covers(b.Rule.Arrival) || b.Rule.Arrival.Covers(a.Rule.Arrival)) {
-			return true
+func (e edits) swaps(s Step) bool {
+	key := editKey{kind: AddRule + DeleteRule - s.Kind, node: s.Node, anywhere: s.Rule.Arrival.Kind == AnySide}
+	if s.Kind != AddRule && s.Kind != DeleteRule {
+		return false
+	}
+	a, rank := s.Rule, s.Rule.Rank()
+	for key.srcKind = Exact; key.srcKind <= None; key.srcKind++ {
+		for key.dstKind = Exact; key.dstKind <= None; key.dstKind++ {
+			if RankOf(key.srcKind, key.dstKind) != rank {
+				continue
+			}
+			key.src, key.dst = ether.MAC{}, ether.MAC{}
+			if key.srcKind == Exact && a.Src.Kind == Exact {
+				key.src = a.Src.MAC
+			}
+			if key.dstKind == Exact && a.Dst.Kind == Exact {
+				key.dst = a.Dst.MAC
+			}
+			if slices.ContainsFunc(e[key], a.rivals) {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// rivals says whether for some frames only the number decides between two rules.
+func (r Rule) rivals(o Rule) bool {
+	return r.ties(o) && r.Src.overlaps(o.Src) && r.Dst.overlaps(o.Dst) && (r.Arrival.Covers(o.Arrival) || o.Arrival.Covers(r.Arrival))
 }

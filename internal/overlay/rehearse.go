@@ -10,72 +10,116 @@ const maxAlone = 10
 type rehearsal struct {
 	from, to *Overlay
 	g        *graph
-	now      map[Name][]Rule // the rules of each node so far
+	states   [][]*ruleSet  // by node: what it holds before the first stage, after it, … after the last
+	edits    [][4]*ruleSet // by node: what it changes in each stage; nil = nothing
+	end      []*ruleSet    // by node: what the new overlay has
 }
 
-func newRehearsal(from, to *Overlay) *rehearsal {
-	r := &rehearsal{from: from, to: to, g: newGraph(to, from), now: map[Name][]Rule{}}
-	for name := range r.g.nodes {
-		r.now[name] = rulesOf(from, name)
+func newRehearsal(from, to *Overlay, s Stages) *rehearsal {
+	r := &rehearsal{from: from, to: to, g: newGraph(to, from)}
+	r.states, r.edits, r.end = make([][]*ruleSet, len(r.g.order)), make([][4]*ruleSet, len(r.g.order)), make([]*ruleSet, len(r.g.order))
+	for i, n := range r.g.order {
+		rules := rulesOf(from, n.name)
+		set := newRuleSet(rules)
+		r.states[i] = append(r.states[i], set)
+		for k, stage := range s.InOrder() {
+			if edit, ok := stage[n.name]; ok {
+				rules = edit.apply(rules)
+				set = newRuleSet(rules)
+				r.edits[i][k] = newRuleSet(slices.Concat(edit.AddRules, edit.DeleteRules))
+			}
+			r.states[i] = append(r.states[i], set)
+		}
+		if o := to.Nodes[n.name]; o != nil {
+			r.end[i] = newRuleSet(o.Rules)
+		}
 	}
 	return r
 }
 
 // play is a *CycleError, or the classes that could lose frames.
-func (r *rehearsal) play(s Stages) (lossy []string, err error) {
-	classes := classesOf(slices.Concat(allRules(r.from), allRules(r.to)), r.g.flood)
-	old, end := r.sets(r.from), r.sets(r.to)
-	for i, stage := range s.InOrder() {
-		before, after := r.current(), map[*graphNode]*ruleSet{}
-		for name, n := range stage {
-			r.now[name] = n.apply(r.now[name])
-			after[r.g.nodes[name]] = newRuleSet(r.now[name])
+func (r *rehearsal) play() (lossy []string, err error) {
+	for _, c := range classesOf(slices.Concat(allRules(r.from), allRules(r.to)), r.g.flood) {
+		lost, err := r.class(c)
+		if err != nil {
+			return nil, err
 		}
-		for _, c := range classes {
-			t := transition{r: r, class: c, before: of(before, c), after: map[*graphNode][]*Rule{}}
-			for name, n := range stage {
-				if n.concerns(c) {
-					node := r.g.nodes[name]
-					t.after[node] = after[node].of(c)
-					t.nodes = append(t.nodes, node)
-				}
-			}
-			if len(t.nodes) == 0 {
-				continue
-			}
-			cycle, bad := t.fault()
-			if bad {
-				when := [4]string{"while it is prepared", "while sources flip", "while old sources go", "while old rules go"}[i]
-				return nil, &CycleError{When: when, Cycles: []Cycle{cycle}}
-			}
-			if t.loses(of(old, c), of(end, c)) && !slices.Contains(lossy, c.String()) {
-				lossy = append(lossy, c.String())
-			}
+		if lost {
+			lossy = append(lossy, c.String())
 		}
 	}
 	return lossy, nil
 }
 
-func (r *rehearsal) current() map[*graphNode]*ruleSet {
-	sets := map[*graphNode]*ruleSet{}
-	for name, rules := range r.now {
-		sets[r.g.nodes[name]] = newRuleSet(rules)
+// class plays the stages for one class.
+func (r *rehearsal) class(c class) (lost bool, err error) {
+	var changing [4][]int // nodes, by stage
+	touched := false
+	for i, e := range r.edits {
+		for k, e := range e {
+			if e != nil && e.speaksOf(c) {
+				changing[k] = append(changing[k], i)
+				touched = true
+			}
+		}
 	}
-	return sets
+	if !touched {
+		return false, nil
+	}
+	var states [5][][]*Rule // by time and node
+	states[0] = make([][]*Rule, len(r.g.order))
+	end := make([][]*Rule, len(r.g.order))
+	for i := range r.g.order {
+		states[0][i], end[i] = r.states[i][0].of(c), r.end[i].of(c)
+	}
+	for k, nodes := range changing {
+		states[k+1] = slices.Clone(states[k])
+		for _, i := range nodes {
+			states[k+1][i] = r.states[i][k+1].of(c)
+		}
+	}
+	entries := r.entries(c)
+	r.g.set(entries, append(states[:], end)...)
+	for k, nodes := range changing {
+		if len(nodes) == 0 {
+			continue
+		}
+		t := transition{r: r, class: c, nodes: nodes, before: states[k], after: make([][]*Rule, len(r.g.order))}
+		for _, i := range nodes {
+			t.after[i] = nonNil(states[k+1][i])
+		}
+		if cycle, bad := t.fault(); bad {
+			when := [4]string{"while it is prepared", "while sources flip", "while old sources go", "while old rules go"}[k]
+			return false, &CycleError{When: when, Cycles: []Cycle{cycle}}
+		}
+		lost = lost || t.loses(entries, states[0], end)
+	}
+	return lost, nil
 }
 
-func (r *rehearsal) sets(o *Overlay) map[*graphNode]*ruleSet {
-	sets := map[*graphNode]*ruleSet{}
-	for name, n := range o.Nodes {
-		sets[r.g.nodes[name]] = newRuleSet(n.Rules)
+// entries are the states where frames of a class come in if it is known where their source is: there, before or after. It is nil
+// when they may come in anywhere.
+func (r *rehearsal) entries(c class) []int {
+	var known []int
+	for _, o := range []*Overlay{r.from, r.to} {
+		vm, ok := o.VMs[c.src]
+		if !ok || c.otherSrc {
+			continue
+		}
+		known = append(known, -1) // known to be nowhere, if it has no place
+		if n := r.g.nodes[vm.Node]; n != nil {
+			if s, ok := n.sides[AtPort(vm.Port)]; ok && !slices.Contains(known, s) {
+				known = append(known, s)
+			}
+		}
 	}
-	return sets
+	return slices.DeleteFunc(known, func(s int) bool { return s < 0 })
 }
 
-func of(sets map[*graphNode]*ruleSet, c class) map[*graphNode][]*Rule {
-	rules := make(map[*graphNode][]*Rule, len(sets))
-	for n, s := range sets {
-		rules[n] = s.of(c)
+// nonNil tells no rules from no node.
+func nonNil(rules []*Rule) []*Rule {
+	if rules == nil {
+		return []*Rule{}
 	}
 	return rules
 }
@@ -90,52 +134,55 @@ func allRules(o *Overlay) []Rule {
 
 // apply is what becomes of the rules of a node.
 func (s NodeStage) apply(rules []Rule) []Rule {
-	rules = slices.DeleteFunc(slices.Clone(rules), func(r Rule) bool { return slices.Contains(s.DeleteRules, r) })
-	return append(rules, s.AddRules...)
-}
-
-// concerns says whether the stage changes what the node does with frames of class c.
-func (s NodeStage) concerns(c class) bool {
-	for _, r := range slices.Concat(s.AddRules, s.DeleteRules) {
-		if r.Src.Covers(c.src) && r.Dst.Covers(c.dst) {
-			return true
-		}
+	gone := make(map[Rule]bool, len(s.DeleteRules))
+	for _, r := range s.DeleteRules {
+		gone[r] = true
 	}
-	return false
+	rules = slices.DeleteFunc(slices.Clone(rules), func(r Rule) bool { return gone[r] })
+	return append(rules, s.AddRules...)
 }
 
 // transition is one class in one stage: some nodes change, in any order.
 type transition struct {
-	r             *rehearsal
-	class         class
-	nodes         []*graphNode           // that change
-	before, after map[*graphNode][]*Rule // the rules for the class, at all nodes; and at those that change
+	r      *rehearsal
+	class  class
+	nodes  []int     // that change
+	before [][]*Rule // by node: the rules for the class
+	after  [][]*Rule // the same, of those that change; nil of the others
+	clean  bool      // no state there can be between the two has a circle
 }
 
 // mixed calls f with every state there can be between the two until f says false.
 func (t *transition) mixed(f func(*walk) bool) {
+	rules := slices.Clone(t.before)
 	for subset := range 1 << len(t.nodes) {
-		rules := make(map[*graphNode][]*Rule, len(t.before))
-		for n, have := range t.before {
-			rules[n] = have
-		}
-		for i, n := range t.nodes {
-			if subset&(1<<i) != 0 {
-				rules[n] = t.after[n]
+		for bit, i := range t.nodes {
+			rules[i] = t.before[i]
+			if subset&(1<<bit) != 0 {
+				rules[i] = t.after[i]
 			}
 		}
-		if !f(newWalk(t.r.g, rules, nil)) {
+		w := t.r.g.walk(rules, nil)
+		more := f(w)
+		w.release()
+		if !more {
 			return
 		}
 	}
 }
 
 // fault is what could go wrong on the way. What is wrong before the stage is no reason to refuse to mend it.
-func (t *transition) fault() (cycle Cycle, bad bool) {
-	if cycle, bad = newWalk(t.r.g, t.before, t.after).fault(t.class); !bad || len(t.nodes) > maxAlone {
+func (t *transition) fault() (Cycle, bool) {
+	fault := func(rules, other [][]*Rule) (Cycle, bool) {
+		w := t.r.g.walk(rules, other)
+		defer w.release()
+		return w.fault(t.class)
+	}
+	cycle, bad := fault(t.before, t.after)
+	if t.clean = !bad; !bad || len(t.nodes) > maxAlone {
 		return cycle, bad
 	}
-	if _, already := newWalk(t.r.g, t.before, nil).fault(t.class); already {
+	if _, already := fault(t.before, nil); already {
 		return Cycle{}, false
 	}
 	bad = false
@@ -143,49 +190,46 @@ func (t *transition) fault() (cycle Cycle, bad bool) {
 		cycle, bad = w.fault(t.class)
 		return !bad
 	})
+	t.clean = !bad
 	return cycle, bad
 }
 
 // loses says whether between the two some frame is not delivered where both the old and the new overlay deliver it.
-func (t *transition) loses(old, end map[*graphNode][]*Rule) (lost bool) {
+func (t *transition) loses(entries []int, old, end [][]*Rule) (lost bool) {
 	if len(t.nodes) > maxAlone {
 		return false
 	}
-	was, will := newWalk(t.r.g, old, nil), newWalk(t.r.g, end, nil)
+	was, will := t.r.g.walk(old, nil), t.r.g.walk(end, nil)
+	defer was.release()
+	defer will.release()
 	if was.circle() != nil || will.circle() != nil {
 		return false
 	}
+	type way struct{ in, out int }
+	var ways []way // that both have
+	if entries == nil {
+		entries = t.r.g.states
+	}
+	for _, s := range entries {
+		if t.r.g.places[s].side.Kind != PortSide {
+			continue
+		}
+		b := will.delivered(s, nil)
+		for _, port := range was.delivered(s, nil) {
+			if slices.Contains(b, port) {
+				ways = append(ways, way{s, port})
+			}
+		}
+	}
+	if len(ways) == 0 {
+		return false
+	}
 	t.mixed(func(w *walk) bool {
-		if w.circle() != nil {
+		if !t.clean && w.circle() != nil {
 			return false
 		}
-		for s, p := range t.r.g.places {
-			if p.side.Kind != PortSide || !t.enters(p) {
-				continue
-			}
-			a, b, now := map[int]bool{}, map[int]bool{}, map[int]bool{}
-			was.delivered(s, a)
-			will.delivered(s, b)
-			w.delivered(s, now)
-			for port := range a {
-				if b[port] && w.live[port] && !now[port] {
-					lost = true
-					return false
-				}
-			}
-		}
-		return true
+		lost = slices.ContainsFunc(ways, func(way way) bool { return !slices.Contains(w.delivered(way.in, nil), way.out) })
+		return !lost
 	})
 	return lost
-}
-
-// enters says whether frames of the class can come in there: those of a VM do where it lives, before or after.
-func (t *transition) enters(p place) bool {
-	a, before := t.r.from.VMs[t.class.src]
-	b, after := t.r.to.VMs[t.class.src]
-	if t.class.otherSrc || !before && !after {
-		return true
-	}
-	here := func(vm VM) bool { return vm.Node == p.node.name && AtPort(vm.Port) == p.side }
-	return before && here(a) || after && here(b)
 }

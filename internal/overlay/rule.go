@@ -81,6 +81,9 @@ func (r Rule) Check() error {
 // SameAs says whether the rules do the same for the same reason; the ID does not matter.
 func (r Rule) SameAs(o Rule) bool { r.ID = o.ID; return r == o }
 
+// unnumbered is equal for rules that are the same (SameAs).
+func (r Rule) unnumbered() Rule { r.ID = 0; return r }
+
 // Rank is the strength of the rule; -1 when it has no meaning.
 func (r Rule) Rank() int {
 	n, err := Rank(r.Src, r.Dst)

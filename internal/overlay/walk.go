@@ -2,47 +2,54 @@ package overlay
 
 import "slices"
 
-// walk is every way that frames of one class can go, given the rules of each node.
+// walk is every way that frames of one class can go, given the rules of each node, within the graph's scene.
 type walk struct {
 	g     *graph
-	rules map[*graphNode][]*Rule // the strongest first
-	other map[*graphNode][]*Rule // of nodes that may as well apply these instead, during a change
-	live  []bool                 // by state: ports that no rule of the class names are all alike, so two of each node stand for them
-	steps [][]step               // by state, worked out when first asked for
-	known []bool
+	rules [][]*Rule // by node, the strongest first
+	other [][]*Rule // by node: what it may as well apply instead, during a change; nil = nothing else
+	steps [][]step  // by state, worked out when first asked for
+	known []bool    // by state
+	asked []int     // the states that are known
+	arena []step    // that steps are cut from
+	mark  []uint8   // by state, of circle
+	memo  []int8    // by state, of copies
 }
 
-func newWalk(g *graph, rules, other map[*graphNode][]*Rule) *walk {
-	w := &walk{g: g, rules: rules, other: other, live: make([]bool, len(g.places)), steps: make([][]step, len(g.places)), known: make([]bool, len(g.places))}
-	for _, n := range g.order {
-		for _, r := range slices.Concat(rules[n], other[n]) {
-			for _, s := range [2]Side{r.Arrival, r.Out} {
-				if i, ok := n.sides[s]; ok {
-					w.live[i] = true
-				}
-			}
-		}
-		spare := 2
-		for i := n.first; i < n.first+len(n.sides); i++ {
-			if w.g.places[i].side.Kind == LinkSide {
-				w.live[i] = true
-			} else if !w.live[i] && spare > 0 {
-				w.live[i] = true
-				spare--
-			}
-		}
+// walk takes rules and other as walk has them; other may be nil. Who is done with it may release it.
+func (g *graph) walk(rules, other [][]*Rule) *walk {
+	var w *walk
+	if n := len(g.idle); n > 0 {
+		w, g.idle = g.idle[n-1], g.idle[:n-1]
+	} else {
+		n := len(g.places)
+		w = &walk{g: g, steps: make([][]step, n), known: make([]bool, n), mark: make([]uint8, n), memo: make([]int8, n)}
 	}
+	if other == nil {
+		other = g.none
+	}
+	w.rules, w.other = rules, other
 	return w
+}
+
+// release lets the next walk have the memory.
+func (w *walk) release() {
+	for _, s := range w.asked {
+		w.known[s], w.mark[s] = false, 0
+	}
+	w.asked, w.arena = w.asked[:0], w.arena[:0]
+	w.g.idle = append(w.g.idle, w)
 }
 
 // simple says that the rules only use the star. Then no frame comes by the same place twice: it goes up once and
 // down once.
 func (w *walk) simple() bool {
-	for _, n := range w.g.order {
-		for _, r := range slices.Concat(w.rules[n], w.other[n]) {
-			if r.Out.Kind == LinkSide && n.name != w.g.proxy && r.Out.Peer() != w.g.proxy {
-				return false
-			}
+	for _, i := range w.g.actors {
+		n := w.g.order[i]
+		fast := func(r *Rule) bool {
+			return r.Out.Kind == LinkSide && n.name != w.g.proxy && r.Out.Peer() != w.g.proxy
+		}
+		if slices.ContainsFunc(w.rules[i], fast) || slices.ContainsFunc(w.other[i], fast) {
+			return false
 		}
 	}
 	return true
@@ -53,11 +60,13 @@ func (w *walk) simple() bool {
 func (w *walk) from(s int) []step {
 	if !w.known[s] {
 		w.known[s] = true
-		node := w.g.places[s].node
-		w.steps[s] = w.work(nil, s, 0, w.rules[node])
-		if other, ok := w.other[node]; ok {
-			w.steps[s] = w.work(w.steps[s], s, len(w.rules[node])+1, other)
+		w.asked = append(w.asked, s)
+		node, first := w.g.places[s].node.index, len(w.arena)
+		w.arena = w.work(w.arena, s, 0, w.rules[node])
+		if other := w.other[node]; other != nil {
+			w.arena = w.work(w.arena, s, len(w.rules[node])+1, other)
 		}
+		w.steps[s] = w.arena[first:]
 	}
 	return w.steps[s]
 }
@@ -88,7 +97,7 @@ func (w *walk) work(steps []step, s, first int, rules []*Rule) []step {
 func (w *walk) flood(steps []step, s, choice int) []step {
 	at, before := &w.g.places[s], len(steps)
 	for i := at.node.first; at.tree && i < at.node.first+len(at.node.sides); i++ {
-		if i != s && w.live[i] && w.g.places[i].tree {
+		if i != s && w.g.live[i] && w.g.places[i].tree {
 			steps = append(steps, w.step(i, choice, nil))
 		}
 	}
@@ -113,7 +122,10 @@ func (w *walk) circle() []int {
 		open
 		closed
 	)
-	mark := make([]uint8, len(w.g.places))
+	mark := w.mark
+	for _, s := range w.asked {
+		mark[s] = unseen
+	}
 	var way []int
 	var visit func(s int) []int
 	visit = func(s int) []int {
@@ -139,8 +151,8 @@ func (w *walk) circle() []int {
 		way = way[:len(way)-1]
 		return nil
 	}
-	for s := range w.g.places {
-		if w.live[s] && mark[s] == unseen {
+	for _, s := range w.g.states {
+		if mark[s] == unseen {
 			way = way[:0]
 			if found := visit(s); found != nil {
 				return found
@@ -177,19 +189,18 @@ func (w *walk) copies(s, target int, memo []int8) int8 {
 
 // double is an entry and a port that one frame can leave by twice, or that it came from; ok is false if there is none.
 func (w *walk) double() (entry, port int, ok bool) {
-	memo := make([]int8, len(w.g.places))
-	for t := range w.g.places {
-		if !w.live[t] || w.g.places[t].side.Kind != PortSide {
+	for _, t := range w.g.states {
+		if w.g.places[t].side.Kind != PortSide {
 			continue
 		}
-		for i := range memo {
-			memo[i] = -1
+		for _, i := range w.g.states {
+			w.memo[i] = -1
 		}
-		for s := range w.g.places {
-			if !w.live[s] || w.g.places[s].side.Kind != PortSide {
+		for _, s := range w.g.states {
+			if w.g.places[s].side.Kind != PortSide {
 				continue
 			}
-			n := w.copies(s, t, memo)
+			n := w.copies(s, t, w.memo)
 			if s == t {
 				n++
 			}
@@ -201,17 +212,18 @@ func (w *walk) double() (entry, port int, ok bool) {
 	return 0, 0, false
 }
 
-// delivered are the ports that a frame which came in at s leaves by while nothing is down. There must be no circle.
-func (w *walk) delivered(s int, to map[int]bool) {
+// delivered adds the ports that a frame which came in at s leaves by while nothing is down. There must be no circle.
+func (w *walk) delivered(s int, to []int) []int {
 	steps := w.from(s)
 	for _, st := range steps {
 		switch {
 		case st.choice != steps[0].choice || st.to < 0:
-			return
+			return to
 		case st.out:
-			to[st.to] = true
+			to = append(to, st.to)
 		default:
-			w.delivered(st.to, to)
+			to = w.delivered(st.to, to)
 		}
 	}
+	return to
 }

@@ -120,10 +120,14 @@ func (p *Proxy) ApplyOverlay(ctx context.Context, req *vnetv1.ApplyOverlayReques
 		return nil, invalid("cannot use this file:\n%w", err)
 	}
 	a := &application{p: p, want: file.Meaning(), revision: req.GetRevision(), out: &vnetv1.ApplyOverlayResponse{}}
+	var from, to *overlay.Overlay
 	var refused error
-	detour := false
-	if err := p.ask(ctx, func(h *hub) { detour, refused = a.look(h) }); err != nil {
+	if err := p.ask(ctx, func(h *hub) { from, to, refused = a.look(h) }); err != nil {
 		return nil, err
+	}
+	detour := false
+	if refused == nil && to != nil {
+		detour, refused = rehearse(from, to)
 	}
 	if refused != nil || req.GetDryRun() || len(a.out.Steps) == 0 {
 		return a.out, refused
@@ -153,13 +157,12 @@ func (a *application) what() string {
 	return fmt.Sprintf("applying a file (%d steps)", len(a.out.Steps))
 }
 
-// look works out the steps and whether they can be taken; detour says that going there in one change could lose frames
-// or send them in a circle while some nodes are ahead, so that the star must carry them meanwhile.
-func (a *application) look(h *hub) (detour bool, err error) {
+// look works out the steps, and copies of the overlay before and after them; these are nil when a node is missing.
+func (a *application) look(h *hub) (from, to *overlay.Overlay, err error) {
 	live := h.live()
 	a.out.Revision, a.out.Generation = live.Revision(), h.record.Generation
 	if err := a.current(live); err != nil {
-		return false, err
+		return nil, nil, err
 	}
 	c := live.To(a.want)
 	for _, s := range c.Steps {
@@ -169,19 +172,25 @@ func (a *application) look(h *hub) (detour bool, err error) {
 		}
 	}
 	if proxy, named := a.want.Proxy(); named && proxy != h.record.Proxy {
-		return false, precondition("cannot apply: the file says that the Proxy is %s, and it is %s", proxy, h.record.Proxy)
+		return nil, nil, precondition("cannot apply: the file says that the Proxy is %s, and it is %s", proxy, h.record.Proxy)
 	}
 	if missing := c.Missing(); len(missing) > 0 {
 		for _, name := range missing {
 			a.out.Notes = append(a.out.Notes, fmt.Sprintf("%s is not in the overlay yet: `vnet launch` starts it", name))
 		}
-		return false, nil
+		return nil, nil, nil
 	}
-	target := numbered(h.record, c.Target)
-	if errs := newErrors(h.record, target); len(errs) > 0 {
+	return h.record.Clone(), numbered(h.record, c.Target), nil
+}
+
+// rehearse says whether a change can be made; detour says that going there in one change could lose frames or send them in a
+// circle while some nodes are ahead, so that the star must carry them meanwhile. It looks at copies, away from the hub,
+// because of thousands of rules it takes a while.
+func rehearse(from, to *overlay.Overlay) (detour bool, err error) {
+	if errs := newErrors(from, to); len(errs) > 0 {
 		return false, precondition("cannot apply: %w", errors.Join(errs...))
 	}
-	stages, err := overlay.Plan(h.record, target)
+	stages, err := overlay.Plan(from, to)
 	var circle *overlay.CycleError
 	switch {
 	case errors.As(err, &circle) && circle.When != endState:
