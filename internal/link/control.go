@@ -16,9 +16,9 @@ import (
 const (
 	// controlOut bounds what waits to be written: a peer that does not read for long is dead by its silence, and the
 	// largest message must fit several times.
-	controlOut      = 8 << 20 // bytes
-	controlMessages = 4096    // messages waiting to be written
-	controlIn       = 64      // messages read ahead of RecvControl; then the stream's own flow control holds the peer
+	controlOut      = 32 << 20 // bytes
+	controlMessages = 4096     // messages waiting to be written
+	controlIn       = 64       // messages read ahead of RecvControl; then the stream's own flow control holds the peer
 )
 
 // errBacklog is the answer to a SendControl that finds too much waiting.
@@ -116,7 +116,7 @@ func parseLastWords(text string) bye {
 // byeWait is how long a tcp connection that ends waits for its sister to bring, or take, the last words.
 const byeWait = 200 * time.Millisecond
 
-// SendControl queues a message of at most 1 MiB for the peer. It never waits. msg is not used after it returns.
+// SendControl queues a message of at most 8 MiB for the peer. It never waits. msg is not used after it returns.
 func (l *Link) SendControl(msg []byte) error {
 	if len(msg) > messageMax {
 		return fmt.Errorf("cannot send a control message of %d bytes: %d are allowed", len(msg), messageMax)

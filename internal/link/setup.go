@@ -23,7 +23,7 @@ const (
 	msgRefused = 5
 	msgJoin    = 6 // on a tcp frames connection: which session it belongs to
 
-	messageMax = 1 << 20 // bytes of one message: bounds what a peer can make us hold
+	messageMax = 8 << 20 // bytes of one message: a description of the largest size with its answer; bounds what a peer can make us hold
 	setupMax   = 4096    // bytes of one message before the link is open
 
 	wireVersion = 1

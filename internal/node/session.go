@@ -211,7 +211,11 @@ func (n *Node) send(l *link.Link, message any) error {
 	if err != nil {
 		return err
 	}
-	return l.SendControl(data)
+	err = l.SendControl(data)
+	if a, ok := message.(control.Answer); ok && err != nil && a.Code == "" { // it is too long: whoever waits for it is told
+		return n.send(l, control.Answer{ID: a.ID, Code: "resource_exhausted", Error: err.Error()})
+	}
+	return err
 }
 
 // SendTo sends a message to a neighbour over its present session.

@@ -72,7 +72,9 @@ func (o *Overlay) cyclesIn(classes []class) []Cycle {
 	g := newGraph(o)
 	sets, rules := make([]*ruleSet, len(g.order)), make([][]*Rule, len(g.order))
 	for name, n := range o.Nodes {
-		sets[g.nodes[name].index] = newRuleSet(n.Rules)
+		if at := g.nodes[name]; at != nil { // a node without ports, links and rules has no frames
+			sets[at.index] = newRuleSet(n.Rules)
+		}
 	}
 	var cycles []Cycle
 	for _, c := range classes {

@@ -175,8 +175,9 @@ func (h *hub) align(held map[overlay.Name]control.Hello) {
 		if !ok {
 			continue
 		}
+		have := holdsOf(hello.Rules)
 		for i := range n.Rules {
-			changed = h.alignRule(&n.Rules[i], hello.Rules) || changed
+			changed = h.alignRule(&n.Rules[i], have) || changed
 		}
 	}
 	if changed {
@@ -184,20 +185,28 @@ func (h *hub) align(held map[overlay.Name]control.Hello) {
 	}
 }
 
-func (h *hub) alignRule(r *overlay.Rule, held []overlay.Rule) bool {
-	taken, twin := false, uint64(0)
-	for _, other := range held {
-		switch {
-		case other.ID == r.ID && other.SameAs(*r):
-			return false
-		case other.ID == r.ID:
-			taken = true
-		case other.SameAs(*r):
-			twin = other.ID
-		}
+// holds is what a node holds, found by number and by what a rule does.
+type holds struct {
+	byID map[uint64]overlay.Rule
+	same map[overlay.Rule]uint64
+}
+
+func holdsOf(rules []overlay.Rule) holds {
+	have := holds{map[uint64]overlay.Rule{}, map[overlay.Rule]uint64{}}
+	for _, r := range rules {
+		have.byID[r.ID] = r
+		have.same[unnumbered(r)] = r.ID
 	}
+	return have
+}
+
+func (h *hub) alignRule(r *overlay.Rule, have holds) bool {
+	other, taken := have.byID[r.ID]
+	twin, there := have.same[unnumbered(*r)]
 	switch {
-	case twin != 0:
+	case taken && other.SameAs(*r):
+		return false
+	case there:
 		r.ID = twin
 	case taken:
 		r.ID = h.newID()
@@ -252,18 +261,17 @@ func impossible(n *overlay.Node) []overlay.Rule {
 // known are the rules that a node holds, those of the record first: of two
 // that do the same, the other one goes.
 func known(record, held []overlay.Rule) []overlay.Rule {
-	list := slices.Clone(held)
-	ours := func(r overlay.Rule) bool {
-		return slices.ContainsFunc(record, func(w overlay.Rule) bool { return w.ID == r.ID })
+	ours := make(map[uint64]bool, len(record))
+	for _, r := range record {
+		ours[r.ID] = true
 	}
-	slices.SortStableFunc(list, func(a, b overlay.Rule) int {
-		switch {
-		case ours(a) == ours(b):
-			return 0
-		case ours(a):
-			return -1
+	var first, rest []overlay.Rule
+	for _, r := range held {
+		if ours[r.ID] {
+			first = append(first, r)
+		} else {
+			rest = append(rest, r)
 		}
-		return 1
-	})
-	return list
+	}
+	return append(first, rest...)
 }

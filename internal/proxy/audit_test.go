@@ -79,7 +79,7 @@ func TestNumbersOfTheSameRuleAgree(t *testing.T) {
 		"both":                       {[]overlay.Rule{other, same}, 7},
 	} {
 		r := mine
-		changed := h.alignRule(&r, c.held)
+		changed := h.alignRule(&r, holdsOf(c.held))
 		if r.ID != c.want || changed != (c.want != 1) {
 			t.Errorf("%s: rule %d, changed %v; want rule %d", name, r.ID, changed, c.want)
 		}

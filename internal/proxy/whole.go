@@ -235,9 +235,11 @@ func whole(_ *overlay.Overlay, c lang.Change) lang.Change { return c }
 func cleared(from *overlay.Overlay, c lang.Change) lang.Change {
 	to := from.Clone()
 	for name, n := range to.Nodes {
-		n.Rules = slices.DeleteFunc(n.Rules, func(r overlay.Rule) bool {
-			return r.Origin == overlay.OriginUser && !slices.ContainsFunc(c.Target.Nodes[name].Rules, r.SameAs)
-		})
+		stays := map[overlay.Rule]bool{}
+		for _, r := range c.Target.Nodes[name].Rules {
+			stays[unnumbered(r)] = true
+		}
+		n.Rules = slices.DeleteFunc(n.Rules, func(r overlay.Rule) bool { return r.Origin == overlay.OriginUser && !stays[unnumbered(r)] })
 	}
 	return lang.Change{Target: to}
 }

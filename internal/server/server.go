@@ -16,11 +16,12 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/virtuoso-vnet/virtuoso/api/vnet/v1/vnetv1connect"
+	"github.com/virtuoso-vnet/virtuoso/internal/lang"
 )
 
 const (
-	// maxRequest bounds a request in bytes; the largest, a rule or a list of addresses, is far smaller.
-	maxRequest = 1 << 20
+	// maxRequest bounds a request in bytes; the largest is a description, whose text JSON may make longer.
+	maxRequest = 2 * lang.MaxFile
 	// headerTimeout keeps a client that connects and says nothing from holding a connection.
 	headerTimeout = 5 * time.Second
 	// drainTime is what calls under way get when the daemon stops; event streams are ended at once.
