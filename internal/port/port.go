@@ -42,6 +42,7 @@ const (
 	KindTAP    = "tap"    // a TAP device of our own: behind it is a VM or a namespace
 	KindLAN    = "lan"    // an existing interface, shared with its host
 	KindBridge = "bridge" // a TAP device of our own in an existing bridge
+	KindQEMU   = "qemu"   // a socket that a guest of QEMU plugs its network card into
 	KindMemory = "memory" // made of memory
 )
 
@@ -49,10 +50,10 @@ const (
 type Info struct {
 	Kind      string
 	MAC       ether.MAC // of the interface; zero where it has none
-	MTU       int       // bytes behind the Ethernet header and its tags
+	MTU       int       // bytes behind the Ethernet header and its tags; 0 where nobody says
 	LAN       bool      // behind it is somebody's LAN, and not a VM of ours
 	Offloads  []string  // what the port takes unfinished: csum, tso4, tso6, uso
-	Interface string    // its name in the kernel, or "" for memory
+	Interface string    // its name in the kernel, where QEMU plugs in, or "" for memory
 	Queues    int
 	Drops     map[string]uint64 // Ethernet frames lost here since the port was opened, by reason
 }
