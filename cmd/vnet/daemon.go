@@ -44,7 +44,8 @@ type daemonFlags struct {
 	listen    string
 	advertise []string
 	taps      []string // NAME or NAME=INTERFACE
-	tapFDs    []string // NAME=FD,FD…
+	tapFDs    []string // NAME=FD,FD…[:MTU]
+	qemus     []string // NAME=stream:ADDRESS or NAME=dgram:ADDRESS[,ADDRESS]
 	lans      []string // INTERFACE or NAME=INTERFACE
 	carrier   string
 	metrics   string // loopback IP:PORT; empty for none
@@ -59,7 +60,8 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.listen, "listen", "", "`IP:PORT` for udp and tcp (default: every address, a port by overlay)")
 	flags.StringSliceVar(&f.advertise, "advertise", nil, "a further `IP:PORT` where other nodes can reach this one; may be repeated")
 	flags.StringArrayVar(&f.taps, "tap", nil, "create a TAP device as port `NAME[=INTERFACE]`; may be repeated")
-	flags.StringArrayVar(&f.tapFDs, "tap-fd", nil, "use TAP queues handed over as descriptors: `NAME=FD[,FD…]`; may be repeated")
+	flags.StringArrayVar(&f.tapFDs, "tap-fd", nil, "use TAP queues handed over as descriptors: `NAME=FD[,FD…][:MTU]`; may be repeated")
+	flags.StringArrayVar(&f.qemus, "qemu", nil, "let a guest of QEMU plug in at a socket: `NAME=stream:PATH`, NAME=dgram:PATH[,PATH], or loopback IP:PORTs; may be repeated")
 	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
 	flags.StringVar(&f.metrics, "metrics", "", "loopback `IP:PORT` where a monitor finds totals at /metrics (they are on the socket anyway)")
@@ -206,12 +208,12 @@ func (f *daemonFlags) openPorts(underlay uint16) (ports []port.Port, err error) 
 		}
 	}
 	for _, text := range f.tapFDs {
-		name, list, ok := strings.Cut(text, "=")
-		fds, err := descriptors(list)
-		if !ok || err != nil {
-			return ports, usagef("cannot use --tap-fd %q: want NAME=FD[,FD…], such as vm1=3,4", text)
+		if err := take(openTAPQueues(text)); err != nil {
+			return ports, err
 		}
-		if err := take(port.TAPFromFDs(name, fds)); err != nil {
+	}
+	for _, text := range f.qemus {
+		if err := take(openQEMU(text)); err != nil {
 			return ports, err
 		}
 	}
@@ -222,6 +224,37 @@ func (f *daemonFlags) openPorts(underlay uint16) (ports []port.Port, err error) 
 		}
 	}
 	return ports, nil
+}
+
+// openTAPQueues makes a port of TAP queues that were handed over.
+func openTAPQueues(text string) (port.Port, error) {
+	name, list, ok := strings.Cut(text, "=")
+	list, size, sized := strings.Cut(list, ":")
+	fds, err := descriptors(list)
+	mtu := 0
+	if sized && err == nil {
+		mtu, err = strconv.Atoi(size)
+	}
+	switch {
+	case !ok || err != nil || sized && mtu <= 0:
+		return nil, usagef("cannot use --tap-fd %q: want NAME=FD[,FD…][:MTU], such as vm1=3,4", text)
+	case sized:
+		return port.TAPFromFDsMTU(name, fds, mtu)
+	}
+	return port.TAPFromFDs(name, fds)
+}
+
+// openQEMU makes a socket where a guest plugs in.
+func openQEMU(text string) (port.Port, error) {
+	name, where, ok := strings.Cut(text, "=")
+	if !ok {
+		return nil, usagef("cannot use --qemu %q: want NAME=stream:PATH or NAME=dgram:PATH[,PATH], such as vm1=stream:/run/vm1.sock", text)
+	}
+	c, err := port.ParseQEMU(name, where)
+	if err != nil {
+		return nil, usagef("cannot use --qemu %q: %v", text, err)
+	}
+	return port.OpenQEMU(c)
 }
 
 // split reads NAME=INTERFACE, or one word for both.

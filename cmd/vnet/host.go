@@ -20,8 +20,9 @@ func hostCommand(c *cli) *cobra.Command {
 		Use:   "host",
 		Short: "Run this machine's node of an overlay it has joined",
 		Long: `Run this machine's node. It takes frames from its ports, keeps a link to the Proxy, and opens direct links to other
-hosts when the Proxy says so. It needs CAP_NET_ADMIN for --tap and CAP_NET_RAW for --lan, and nothing for --tap-fd.`,
+hosts when the Proxy says so. It needs CAP_NET_ADMIN for --tap and CAP_NET_RAW for --lan, and nothing for --tap-fd and --qemu.`,
 		Example: `  vnet host --tap vm1
+  vnet host --qemu vm2=stream:/run/vm2.sock
   vnet host --lan eth1 --overlay lab`,
 		Args: cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {

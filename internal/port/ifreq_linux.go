@@ -2,6 +2,7 @@ package port
 
 import (
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,12 +20,16 @@ type device struct {
 func newDevice(name string) (device, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return device{}, fmt.Errorf("cannot open a control socket: %w", err)
+		return device{fd: -1}, fmt.Errorf("cannot open a control socket: %w", err)
 	}
 	return device{fd: fd, name: name}, nil
 }
 
-func (d device) close() { _ = unix.Close(d.fd) }
+func (d device) close() {
+	if d.fd >= 0 {
+		_ = unix.Close(d.fd)
+	}
+}
 
 // mtu returns the MTU in bytes.
 func (d device) mtu() (int, error) {
@@ -101,4 +106,43 @@ func (d device) offloads() []string {
 		}
 	}
 	return names
+}
+
+// placed is the device of a TAP whose interface may be moved to another namespace, as into a guest's.
+type placed struct {
+	mu sync.Mutex // guards at
+	at device     // fd -1 where it was never seen
+}
+
+// mtu returns the MTU in bytes, after looking for the interface where the queue says it is now.
+func (p *placed) mtu(queue int, name string) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if mtu, err := p.at.mtu(); err == nil {
+		return mtu, nil
+	}
+	found, err := deviceOf(queue, name)
+	if err != nil {
+		return 0, err
+	}
+	p.at.close()
+	p.at = found
+	return found.mtu()
+}
+
+func (p *placed) close() { p.at.close() }
+
+// deviceOf finds the interface of a TAP queue in whichever namespace it is, as far as this user may look into that.
+func deviceOf(queue int, name string) (device, error) {
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(queue), unix.TUNGETDEVNETNS, 0)
+	if errno != 0 {
+		return device{fd: -1}, fmt.Errorf("cannot find the namespace of %q: %w", name, errno)
+	}
+	defer unix.Close(int(fd))
+	dev := device{fd: -1}
+	err := inNamespace(fmt.Sprintf("/proc/self/fd/%d", fd), func() (err error) {
+		dev, err = newDevice(name)
+		return err
+	})
+	return dev, err
 }

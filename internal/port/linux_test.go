@@ -101,9 +101,10 @@ func TestDownInterfaceDropsAndComesBack(t *testing.T) {
 func TestQueuesFromAnotherNamespace(t *testing.T) {
 	needTAP(t)
 	type made struct {
-		fds  []int
-		peer Port
-		err  error
+		fds    []int
+		peer   Port
+		err    error
+		setMTU func(int) error
 	}
 	result := make(chan made)
 	go func() {
@@ -117,6 +118,17 @@ func TestQueuesFromAnotherNamespace(t *testing.T) {
 		}
 		if m.err == nil {
 			m.peer, m.err = OpenLAN(LANConfig{Interface: "elsewhere"})
+		}
+		var h *netlink.Handle
+		if m.err == nil {
+			h, m.err = netlink.NewHandle()
+		}
+		m.setMTU = func(mtu int) error {
+			link, err := h.LinkByName("elsewhere")
+			if err != nil {
+				return err
+			}
+			return h.LinkSetMTU(link, mtu)
 		}
 		result <- m
 	}()
@@ -134,6 +146,17 @@ func TestQueuesFromAnotherNamespace(t *testing.T) {
 	if info.Interface != "elsewhere" || info.Queues != 2 || info.MTU != 1500 || info.MAC != m.peer.Info().MAC || p.Name() != "vm1" {
 		t.Fatalf("%+v", info)
 	}
+	for _, mtu := range []int{1400, 9000} { // it is changed where it is, and frames that fit go
+		if err := m.setMTU(mtu); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Info().MTU; got != mtu {
+			t.Fatalf("MTU %d, want %d", got, mtu)
+		}
+	}
+	long := recipe{payload: 8900}.packet()
+	send(t, p, long)
+	same(t, []ether.Packet{long}, expect(t, m.peer, 1))
 	addVeth(t, "elsewhere", "right") // of the same name, and not that port
 	list, err := Interfaces(p)
 	if i := slices.IndexFunc(list, func(i Interface) bool { return i.Name == "elsewhere" }); err != nil || i < 0 || list[i].Use != UseAvailable {

@@ -84,12 +84,13 @@ type tap struct {
 	wake              int
 	gate              *gate
 	outlet            outlet
-	device            device // fd -1 where the interface lives in a namespace that is not ours
+	device            placed
 }
 
 // TAPFromFDs makes a port of TAP queues somebody else has opened with IFF_NO_PI and IFF_VNET_HDR, for an
 // interface that may live in another network namespace. The port owns the descriptors from now on, unless there
-// is an error. The MTU is taken to be 1500; TAPFromFDsMTU says another.
+// is an error. Where this user may not look into that namespace, the MTU is taken to be 1500; TAPFromFDsMTU says
+// another.
 func TAPFromFDs(name string, fds []int) (Port, error) { return TAPFromFDsMTU(name, fds, defaultMTU) }
 
 // TAPFromFDsMTU is TAPFromFDs for an interface with another MTU.
@@ -108,7 +109,19 @@ func TAPFromFDsMTU(name string, fds []int, mtu int) (Port, error) {
 		}
 		iface = found
 	}
-	return newTAP(TAPConfig{Name: name, Interface: iface, MTU: mtu}, KindTAP, fds, device{fd: -1})
+	dev, err := deviceOf(fds[0], iface)
+	if err == nil {
+		var found int
+		if found, err = dev.mtu(); err == nil {
+			mtu = found
+		}
+	}
+	t, err := newTAP(TAPConfig{Name: name, Interface: iface, MTU: mtu}, KindTAP, fds, dev)
+	if err != nil {
+		dev.close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // inspectQueue returns the name of the interface behind a TAP queue that suits us.
@@ -143,7 +156,7 @@ func newTAP(c TAPConfig, kind string, fds []int, dev device) (*tap, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tap{name: c.Name, iface: c.Interface, kind: kind, mac: mac, wake: wake, gate: newGate(), device: dev}
+	t := &tap{name: c.Name, iface: c.Interface, kind: kind, mac: mac, wake: wake, gate: newGate(), device: placed{at: dev}}
 	for _, fd := range fds {
 		t.queues = append(t.queues, queue{fd: fd, wake: wake})
 	}
@@ -254,10 +267,8 @@ func (t *tap) lifeError(err error) error {
 }
 
 func (t *tap) refreshMTU() int {
-	if t.device.fd >= 0 {
-		if mtu, err := t.device.mtu(); err == nil {
-			t.outlet.mtu.Store(int64(mtu))
-		}
+	if mtu, err := t.device.mtu(t.queues[0].fd, t.iface); err == nil {
+		t.outlet.mtu.Store(int64(mtu))
 	}
 	return int(t.outlet.mtu.Load())
 }
@@ -315,8 +326,6 @@ func (t *tap) Close() error {
 		_ = unix.Close(k.fd) // nothing is buffered that could be lost
 	}
 	_ = unix.Close(t.wake)
-	if t.device.fd >= 0 {
-		t.device.close()
-	}
+	t.device.close()
 	return nil
 }
