@@ -57,6 +57,7 @@ func commands(c *cli) []*cobra.Command {
 		replayCommand(c),
 		experimentCommand(c),
 		adaptCommand(c),
+		explainCommand(c),
 		countersCommand(c),
 		eventsCommand(c),
 		versionCommand(c),

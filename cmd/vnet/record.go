@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
-	"github.com/virtuoso-vnet/virtuoso/internal/proxy"
 )
 
 func recordCommand(c *cli) *cobra.Command {
@@ -71,37 +70,4 @@ func (c *cli) record(cmd *cobra.Command, file io.Writer, lasts time.Duration) (l
 		return lines, nil
 	}
 	return lines, plain(stream.Err())
-}
-
-func replayCommand(c *cli) *cobra.Command {
-	var quiet bool
-	cmd := &cobra.Command{
-		Use:   "replay FILE",
-		Short: "Feed a recording to inference and planner again, and compare their decisions with the recorded ones",
-		Long: `Feed a recording of "vnet traffic record" to a fresh inference and planner, print each decision, and compare it bit for bit
-with the recorded one. No daemon is needed. The exit code is 1 when a decision differs.`,
-		Args: cobra.ExactArgs(1),
-		RunE: c.do(func(_ *cobra.Command, args []string) error {
-			file, err := os.Open(args[0])
-			if err != nil {
-				return fmt.Errorf("cannot replay: %w", err)
-			}
-			defer file.Close()
-			see := func(text []byte) { fmt.Fprintf(c.out, "%s\n", text) }
-			if quiet {
-				see = nil
-			}
-			got, err := proxy.Replay(file, see)
-			if err != nil {
-				return err
-			}
-			if got.Different != "" {
-				return fmt.Errorf("cannot replay to the same decisions: %d of %d are the same, then %s", got.Same, got.Decisions, got.Different)
-			}
-			fmt.Fprintf(c.out, "%d reports over %s, %d decisions, each the same to the last bit\n", got.Reports, round(got.Duration), got.Decisions)
-			return nil
-		}),
-	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "only whether the decisions are the same")
-	return cmd
 }

@@ -31,6 +31,7 @@ type View struct {
 	Matrix   []vttif.Entry         // the traffic matrix; only for policies that ask for it
 	Bars     []Bar                 // what was taken back because it did harm
 	Rests    []Rest                // groups that are left as they are for a moment
+	Plan     []Way                 // what a program of the user's asks for
 
 	Config Config // set by the Planner
 	Past   Past   // kept by the Planner
@@ -49,7 +50,14 @@ type Bar struct {
 	Pair  vttif.Pair // Src < Dst
 	Ends  Ends
 	Until time.Time
-	Why   string // "slower by 40 % over host1–host2"
+	Why   string // "slower by 40 % …"
+	Count int    // how often it was taken back
+}
+
+// Way is how two VMs' frames are to go, both directions: over the nodes given, in order from A's to B's; none is a direct link.
+type Way struct {
+	A, B ether.MAC
+	Via  []overlay.Name
 }
 
 // Ends names a link by the nodes it joins, A < B.
@@ -164,6 +172,9 @@ type Proposal struct {
 
 	restored []vttif.Pair // the pairs that lose rules
 }
+
+// Restored are the pairs that lose rules.
+func (p Proposal) Restored() []vttif.Pair { return p.restored }
 
 // Direct is a pair of VMs and the link that carries them.
 type Direct struct {

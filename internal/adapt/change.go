@@ -167,7 +167,7 @@ func (c *change) divert(over string, d direct, rules []placed, missing map[place
 	case "":
 	case "pinned":
 		reason = "the user has pinned this way"
-	case "told", "mesh":
+	case "told", "mesh", "plan":
 		reason = d.group
 	default:
 		reason = fmt.Sprintf("%s of a %s", rate(d.rate), d.group)

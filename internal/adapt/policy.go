@@ -20,6 +20,9 @@ type Named struct {
 	Judged bool // the effect of its changes is judged; the policies it is compared with are taken as they are
 }
 
+// AgentPolicy is the name of the policy that does what a program of the user's asks for.
+const AgentPolicy = "agent"
+
 // Policies are all that can be chosen, the default first. Besides the default they are what other systems do, to compare
 // with in the same daemon.
 func Policies() []Named {
@@ -30,6 +33,7 @@ func Policies() []Named {
 		{Name: "first-packet", Text: "a direct link for any pair that talks, until it is silent for 180 s", Policy: FirstPacket, Matrix: true},
 		{Name: "byte-threshold", Text: "a direct link for 180 s for a pair that moves 10 MB in 10 s, as EVIO does", Policy: ByteThreshold, Matrix: true},
 		{Name: "oracle", Text: "direct links for the pairs it is told in advance", Policy: Oracle},
+		{Name: AgentPolicy, Text: "what a program asks for that holds the lease; the star when none does", Policy: Agent, Judged: true},
 	}
 }
 

@@ -34,12 +34,13 @@ func (d direct) String() string { return fmt.Sprintf("%s and %s", title(d.a), ti
 
 // list is what a policy wants, as far as it can be had.
 type list struct {
-	now    time.Time
-	v      View
-	byEnds map[Ends]*wish
-	asked  map[vttif.Pair]bool
-	placed map[vttif.Pair]bool // pairs with adapted rules
-	not    []Refusal
+	now     time.Time
+	v       View
+	byEnds  map[Ends]*wish
+	asked   map[vttif.Pair]bool
+	placed  map[vttif.Pair]bool // pairs with adapted rules
+	detours []route
+	not     []Refusal
 }
 
 func wanting(now time.Time, v View) *list {
@@ -130,7 +131,7 @@ func (l *list) wishes() (wishes []wish) {
 func (l *list) propose() Proposal {
 	v, now := l.v, l.now
 	usable := func(e Ends) bool { return !v.frozen(e) && !barred(v, e, now) }
-	set := setting{routes: routes(v, usable), held: held(v, usable)}
+	set := setting{routes: append(routes(v, usable), l.detours...), held: held(v, usable)}
 	wishes := l.wishes()
 	set.chosen = l.choose(wishes, set)
 	c := newChange(v, set, l.why(wishes, set.chosen))
@@ -145,6 +146,9 @@ func (l *list) propose() Proposal {
 	}
 	next.Target, next.Steps, next.restored = c.target, c.steps, c.lost
 	for _, d := range c.diverted {
+		if d.group == "pinned" {
+			continue // nobody takes back what the user wants
+		}
 		next.Diverted = append(next.Diverted, Direct{Pair: d.pair(), Ends: d.ends()})
 	}
 	next.Gain, next.Relief = gain(v.Topology, c.diverted)

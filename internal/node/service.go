@@ -188,18 +188,6 @@ func (s Service) RecordTraffic(context.Context, *vnetv1.RecordTrafficRequest, fu
 		WithHint("run `vnet traffic record` on the Proxy %s", s.proxyName())
 }
 
-// GetAdaptation asks the Proxy.
-func (s Service) GetAdaptation(ctx context.Context, req *vnetv1.GetAdaptationRequest) (*vnetv1.GetAdaptationResponse, error) {
-	req.Node = ""
-	return relay[vnetv1.GetAdaptationResponse](ctx, s.Node, s.proxyName(), "GetAdaptation", req)
-}
-
-// SetAdaptation asks the Proxy.
-func (s Service) SetAdaptation(ctx context.Context, req *vnetv1.SetAdaptationRequest) (*vnetv1.SetAdaptationResponse, error) {
-	req.Node = ""
-	return relay[vnetv1.SetAdaptationResponse](ctx, s.Node, s.proxyName(), "SetAdaptation", req)
-}
-
 // RekeyLink gives a link a fresh handshake; whoever dialled it does.
 func (n *Node) RekeyLink(ctx context.Context, req *vnetv1.RekeyLinkRequest) (*vnetv1.RekeyLinkResponse, error) {
 	peer := overlay.Name(req.GetPeer())

@@ -25,35 +25,84 @@ type failure struct {
 	until time.Time
 }
 
-// pastChange is a change that was made or tried, for `vnet adapt`.
+// pastChange is a change that was made or tried, for `vnet adapt` and the journal.
 type pastChange struct {
 	id       uint64
 	what     string
+	by       string // policy or agent
 	proposal *adapt.Proposal
 	started  time.Time
 	commit   time.Duration
 	result   control.Result
-	outcome  string // committed, failed
+	outcome  string
+	effects  []effect
+
+	seq  uint64 // in the journal; 0: it is not there
+	run  uint64 // of the Proxy
+	view []byte // what the policy saw, for the journal
 }
+
+// The outcomes of changes.
+const (
+	committed = "committed"
+	failed    = "failed"
+	advised   = "advised"
+	underWay  = "under way"
+)
 
 // adapt asks the policy what to do about the topology, and does it or shows it.
 func (h *hub) adapt(now time.Time) {
-	proposal, ok := h.policy.Step(now, h.view(now))
+	h.steer(now)
+	view := h.view(now)
+	proposal, ok := h.policy.Step(now, view)
+	h.weighed = proposal.Not
 	if !ok {
 		h.proposal = nil
+		h.agent.settle(planned{not: proposal.Not})
 		return
 	}
-	if h.proposal == nil || h.proposal.ID != proposal.ID {
+	fresh := h.proposal == nil || h.proposal.ID != proposal.ID
+	if fresh {
 		h.proposed = now
 	}
-	h.proposal = &proposal
-	if h.settings.Mode != adapt.Auto || now.Before(h.restUntil) {
-		return
+	h.proposal, h.plannedMoves = &proposal, h.moves
+	switch {
+	case h.settings.Mode != adapt.Auto:
+		if fresh {
+			h.advise(now, proposal, view)
+		}
+		h.agent.settle(planned{proposal: &proposal, not: proposal.Not, advised: true})
+	case now.Before(h.restUntil) || now.Before(h.pausedUntil):
+	default:
+		h.carryOut(now, proposal, view, nil)
 	}
-	target, moves, generation := proposal.Target, h.moves, h.record.Generation
+}
+
+// advise shows a proposal and writes it down.
+func (h *hub) advise(now time.Time, p adapt.Proposal, v adapt.View) {
+	past := pastChange{what: p.Reason, by: h.by(), proposal: &p, started: now, outcome: advised, run: h.p.cfg.Node.Boot}
+	h.journal.open(&past, h.policy.Fill(v))
+	h.journal.write(&past)
+	h.p.event("adapt.advised", fmt.Sprintf("proposal %d: %s; `vnet adapt accept %d` carries it out", p.ID, p.Reason, p.ID), map[string]string{"proposal": fmt.Sprint(p.ID)})
+}
+
+// by is who plans now.
+func (h *hub) by() string {
+	if h.agent.planned {
+		return "agent " + h.agent.name
+	}
+	return h.policyName()
+}
+
+// carryOut makes a proposal a change. done, if any, hears what became of it.
+func (h *hub) carryOut(now time.Time, proposal adapt.Proposal, v adapt.View, done func(control.Result, error)) {
+	target, moves, generation := proposal.Target, h.plannedMoves, proposal.Target.Generation
+	past := &pastChange{what: proposal.Reason, by: h.by(), proposal: &proposal, started: now, outcome: underWay, run: h.p.cfg.Node.Boot}
+	h.journal.open(past, h.policy.Fill(v))
 	h.changes.submit(now, &request{
 		what:     proposal.Reason,
 		proposal: &proposal,
+		past:     past,
 		edit: func(o *overlay.Overlay) error {
 			if h.moves != moves || o.Generation != generation {
 				return errors.New("cannot adapt as planned: the overlay has changed meanwhile; it is planned again")
@@ -61,7 +110,16 @@ func (h *hub) adapt(now time.Time) {
 			*o = *target.Clone()
 			return nil
 		},
-		done: func(_ control.Result, err error) { h.adapted(proposal, err) },
+		done: func(r control.Result, err error) {
+			if err == nil {
+				h.made(proposal, past.started, time.Now())
+			}
+			h.adapted(proposal, err)
+			h.agent.settle(planned{proposal: &proposal, not: proposal.Not, took: r.Commit, err: err})
+			if done != nil {
+				done(r, err)
+			}
+		},
 	})
 }
 
@@ -69,6 +127,7 @@ func (h *hub) adapt(now time.Time) {
 func (h *hub) view(now time.Time) adapt.View {
 	v := adapt.View{
 		Topology: h.topology, Overlay: h.record, Bound: h.bound.Value().Value, Failed: h.barred(), Away: h.away(), Will: h.will,
+		Bars: h.judge.Bars(now), Rests: h.judge.Rests(), Plan: h.agent.plan,
 	}
 	if h.policy.Policy().Matrix {
 		v.Matrix = h.infer.Matrix(now)
@@ -131,7 +190,7 @@ func (h *hub) bar(now time.Time, pair [2]overlay.Name) {
 }
 
 // remember keeps a committed change for the history.
-func (h *hub) remember(now time.Time, r *request, c control.Committed) {
+func (h *hub) remember(r *request, c control.Committed) {
 	if r.timing {
 		return
 	}
@@ -140,10 +199,9 @@ func (h *hub) remember(now time.Time, r *request, c control.Committed) {
 			delete(h.failures, adapt.EndsOf(l.A, l.B))
 		}
 	}
-	h.history = append(h.history, pastChange{
-		id: c.Change, what: r.what, proposal: r.proposal, started: r.started, commit: c.Took, outcome: "committed",
-	})
-	h.history = h.history[max(0, len(h.history)-historyKept):]
+	past := h.keep(r, c.Change, committed)
+	past.commit = c.Took
+	h.journal.write(past)
 }
 
 // recordStages adds how long each stage took, once all is over.
@@ -153,13 +211,23 @@ func (h *hub) recordStages(r *request, result control.Result) {
 	}
 	i := slices.IndexFunc(h.history, func(p pastChange) bool { return p.id == result.Change })
 	if i < 0 {
-		h.history = append(h.history, pastChange{
-			id: result.Change, what: r.what, proposal: r.proposal, started: r.started, outcome: "failed",
-		})
-		h.history = h.history[max(0, len(h.history)-historyKept):]
+		h.keep(r, result.Change, failed)
 		i = len(h.history) - 1
 	}
 	h.history[i].result = result
+	h.journal.write(&h.history[i])
+}
+
+// keep adds a change to the history.
+func (h *hub) keep(r *request, id uint64, outcome string) *pastChange {
+	past := pastChange{what: r.what, by: "a client", started: r.started}
+	if r.past != nil {
+		past = *r.past
+	}
+	past.id, past.outcome = id, outcome
+	h.history = append(h.history, past)
+	h.history = h.history[max(0, len(h.history)-historyKept):]
+	return &h.history[len(h.history)-1]
 }
 
 // announceTopology tells what was inferred.

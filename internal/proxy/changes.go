@@ -19,6 +19,7 @@ type request struct {
 	from     *overlay.Overlay             // what the nodes hold, when that is not the record
 	present  bool                         // only nodes that are here take part
 	proposal *adapt.Proposal              // of adaptation, for the history
+	past     *pastChange                  // of adaptation: how it is written down
 	timing   bool                         // an empty change that measures the configuration time
 	done     func(control.Result, error)  // told once, at the commit or when it failed; may be nil
 
@@ -236,7 +237,7 @@ func (c *changes) committed(now time.Time, r *running, e control.Committed) {
 		h.p.event("change.committed", fmt.Sprintf("%s: done in %v", r.request.what, e.Took.Round(100*time.Microsecond)), map[string]string{
 			"took_us": fmt.Sprint(e.Took.Microseconds()), "change": fmt.Sprint(e.Change)})
 	}
-	h.remember(now, r.request, e)
+	h.remember(r.request, e)
 	r.request.tell(control.Result{Change: e.Change, OK: true, Reached: control.StageFlip, Commit: e.Took}, nil)
 }
 

@@ -136,18 +136,20 @@ func (h *hub) describeBound() *vnetv1.Bound {
 
 // GetApp tells the application topology as inferred now.
 func (p *Proxy) GetApp(ctx context.Context, _ *vnetv1.GetAppRequest) (*vnetv1.GetAppResponse, error) {
-	out := &vnetv1.App{}
-	err := p.ask(ctx, func(h *hub) {
-		out.Version = h.topology.Version
-		if !h.topology.Since.IsZero() {
-			out.Since = timestamppb.New(h.topology.Since)
-		}
-		for _, g := range h.topology.Groups {
-			out.Groups = append(out.Groups, h.describeGroup(g))
-		}
-		out.Inference = h.describeInference()
-	})
-	return &vnetv1.GetAppResponse{App: out}, err
+	out := &vnetv1.GetAppResponse{}
+	err := p.ask(ctx, func(h *hub) { out.App = h.describeApp() })
+	return out, err
+}
+
+func (h *hub) describeApp() *vnetv1.App {
+	out := &vnetv1.App{Version: h.topology.Version, Inference: h.describeInference()}
+	if !h.topology.Since.IsZero() {
+		out.Since = timestamppb.New(h.topology.Since)
+	}
+	for _, g := range h.topology.Groups {
+		out.Groups = append(out.Groups, h.describeGroup(g))
+	}
+	return out
 }
 
 func (h *hub) describeGroup(g vttif.Group) *vnetv1.Group {

@@ -48,23 +48,33 @@ type hub struct {
 	traces    map[uint64]chan node.Event // probes under way, and who waits for their reports
 	lastTrace uint64
 
-	infer     *vttif.Inferrer
-	inferring vttif.Config // what infer was made with
-	recorder  *recorder    // nil while nobody records
-	topology  vttif.Topology
-	policy    *adapt.Planner
-	settings  adapt.Config
-	failures  map[adapt.Ends]failure // links that could not be made
-	proposal  *adapt.Proposal        // what advise mode would do, or auto does
-	proposed  time.Time
-	restUntil time.Time // no proposal is carried out before: the user's rules forbade one
+	infer       *vttif.Inferrer
+	inferring   vttif.Config // what infer was made with
+	recorder    *recorder    // nil while nobody records
+	topology    vttif.Topology
+	policy      *adapt.Planner
+	judge       *adapt.Judge
+	judgedAt    time.Time
+	agent       *agent // never nil
+	journal     journal
+	weighed     []adapt.Refusal          // what the policy left when it looked last
+	effects     map[vttif.Pair]effect    // the last for each pair
+	savings     map[vttif.Pair]saving    // of pairs off the Proxy
+	lost        map[adapt.Ends]time.Time // fast paths that are down, since when
+	settings    adapt.Config
+	failures    map[adapt.Ends]failure // links that could not be made
+	proposal    *adapt.Proposal        // what advise mode would do, or auto does
+	proposed    time.Time
+	pausedUntil time.Time // by the user
+	restUntil   time.Time // no proposal is carried out before: the user's rules forbade one
 
-	bound   control.Bound
-	changes changes
-	audit   audit
-	moves   uint64 // of VMs; each takes rules out of the record
-	history []pastChange
-	timedAt time.Time // last empty change
+	bound        control.Bound
+	changes      changes
+	audit        audit
+	plannedMoves uint64 // when the proposal was made
+	moves        uint64 // of VMs; each takes rules out of the record
+	history      []pastChange
+	timedAt      time.Time // last empty change
 
 	placesDue time.Time // when the directory is written to disk; zero when it is there
 }
@@ -85,7 +95,8 @@ func newHub(ctx context.Context, p *Proxy) (*hub, error) {
 	h := &hub{
 		p: p, ctx: ctx, node: p.node, hosts: map[overlay.Name]*host{}, places: control.NewLocator(),
 		failures: map[adapt.Ends]failure{}, traces: map[uint64]chan node.Event{}, key: make([]byte, 32),
-		settings: p.cfg.Adapt,
+		settings: p.cfg.Adapt, judge: adapt.NewJudge(), agent: &agent{}, effects: map[vttif.Pair]effect{},
+		savings: map[vttif.Pair]saving{}, lost: map[adapt.Ends]time.Time{},
 	}
 	config := p.cfg.VTTIF
 	config.LAN = h.onLAN
@@ -144,6 +155,8 @@ func (h *hub) tick(now time.Time) {
 		h.announceTopology()
 	}
 	h.tickAudit(now)
+	h.giveUp(now)
+	h.tickJudge(now)
 	if h.changes.idle() && h.audited() {
 		h.adapt(now)
 	}
@@ -179,6 +192,7 @@ func (h *hub) heard(now time.Time, peer overlay.Name, message any) {
 			h.tracedAt(m)
 			return
 		}
+		h.linkNews(now, m)
 		h.node.Events().Add(m)
 	}
 }

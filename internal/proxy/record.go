@@ -136,10 +136,8 @@ func (h *hub) restore(now time.Time) error {
 	}
 	h.bound.Restore(bound.Samples, bound.User)
 	h.infer.Bound(h.bound.Value().Value)
-	if ok, err := h.get(keySettings, &h.settings); err != nil {
+	if err := h.restoreAdaptation(); err != nil {
 		return err
-	} else if ok {
-		h.policy.Configure(h.settings)
 	}
 	var chosen inference
 	if ok, err := h.get(keyInference, &chosen); err != nil {

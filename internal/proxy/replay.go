@@ -26,6 +26,9 @@ type viewLine struct {
 	Failed   []failedLine     `json:"failed,omitempty"`
 	Away     []overlay.Name   `json:"away,omitempty"`
 	Will     overlay.Will     `json:"will"`
+	Bars     []adapt.Bar      `json:"bars,omitempty"`
+	Rests    []adapt.Rest     `json:"rests,omitempty"`
+	Plan     []adapt.Way      `json:"plan,omitempty"`
 	Settings adapt.Config     `json:"settings"`
 }
 
@@ -35,13 +38,11 @@ type failedLine struct {
 }
 
 func viewOut(v adapt.View, c adapt.Config) viewLine {
-	out := viewLine{Overlay: v.Overlay, Bound: v.Bound, Will: v.Will, Settings: c}
+	out := viewLine{Overlay: v.Overlay, Bound: v.Bound, Will: v.Will, Bars: v.Bars, Rests: v.Rests, Plan: v.Plan, Settings: c}
 	for ends, until := range v.Failed {
 		out.Failed = append(out.Failed, failedLine{ends, until.UnixNano()})
 	}
-	slices.SortFunc(out.Failed, func(a, b failedLine) int {
-		return cmp.Or(cmp.Compare(a.Ends.A, b.Ends.A), cmp.Compare(a.Ends.B, b.Ends.B))
-	})
+	slices.SortFunc(out.Failed, func(a, b failedLine) int { return compareEnds(a.Ends, b.Ends) })
 	for name := range v.Away {
 		out.Away = append(out.Away, name)
 	}
@@ -49,8 +50,10 @@ func viewOut(v adapt.View, c adapt.Config) viewLine {
 	return out
 }
 
+func compareEnds(a, b adapt.Ends) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
+
 func (l *viewLine) view() adapt.View {
-	v := adapt.View{Overlay: l.Overlay, Bound: l.Bound, Will: l.Will, Failed: map[adapt.Ends]time.Time{}, Away: map[overlay.Name]bool{}}
+	v := adapt.View{Overlay: l.Overlay, Bound: l.Bound, Will: l.Will, Bars: l.Bars, Rests: l.Rests, Plan: l.Plan, Config: l.Settings, Failed: map[adapt.Ends]time.Time{}, Away: map[overlay.Name]bool{}}
 	for _, f := range l.Failed {
 		v.Failed[f.Ends] = time.Unix(0, f.Until)
 	}

@@ -34,14 +34,94 @@ func (p *Proxy) SetAdaptation(ctx context.Context, req *vnetv1.SetAdaptationRequ
 			return
 		}
 		h.settings = next
-		h.policy.Configure(next)
+		h.configure()
 		h.put(keySettings, next)
+		if req.GetPause() != nil {
+			h.pause(req.GetPause().AsDuration())
+		}
 		out.Adaptation = h.describeAdaptation()
 	})
 	if refused != nil {
 		return nil, invalid("%w", refused)
 	}
 	return out, p.saved(ctx, err)
+}
+
+// configure gives the settings to the planner; while an agent steers, its plan is the policy.
+func (h *hub) configure() {
+	c := h.settings
+	if h.agent.planned {
+		c.Policy = adapt.AgentPolicy
+	}
+	h.policy.Configure(c)
+}
+
+// keyPaused is where the record keeps until when the user has paused adaptation.
+const keyPaused = "paused"
+
+// pause changes nothing for a while; 0 ends it.
+func (h *hub) pause(lasts time.Duration) {
+	h.pausedUntil = time.Time{}
+	text := "adaptation goes on"
+	if lasts > 0 {
+		h.pausedUntil = time.Now().Add(lasts)
+		text = fmt.Sprintf("adaptation is paused until %s", h.pausedUntil.Format(time.DateTime))
+	}
+	h.put(keyPaused, h.pausedUntil)
+	h.p.event("adapt.pause", text, nil)
+}
+
+// restoreAdaptation reads settings, pause, bars and journal.
+func (h *hub) restoreAdaptation() error {
+	if _, err := h.get(keySettings, &h.settings); err != nil {
+		return err
+	}
+	h.configure()
+	if _, err := h.get(keyPaused, &h.pausedUntil); err != nil {
+		return err
+	}
+	var bars []adapt.Bar
+	if _, err := h.get(keyBars, &bars); err != nil {
+		return err
+	}
+	h.judge.Restore(bars)
+	return h.restoreJournal()
+}
+
+// AcceptProposal carries out what mode advise has proposed.
+func (p *Proxy) AcceptProposal(ctx context.Context, req *vnetv1.AcceptProposalRequest) (*vnetv1.AcceptProposalResponse, error) {
+	out := &vnetv1.AcceptProposalResponse{}
+	outcome := make(chan error, 1)
+	err := p.ask(ctx, func(h *hub) {
+		now := time.Now()
+		switch {
+		case h.settings.Mode == adapt.Observe || h.proposal == nil:
+			outcome <- precondition("cannot accept proposal %d: there is none now; `vnet adapt status` shows what there is", req.GetId())
+		case h.proposal.ID != req.GetId():
+			outcome <- precondition("cannot accept proposal %d: what would help now is proposal %d; look at it with `vnet adapt status`", req.GetId(), h.proposal.ID)
+		case !h.changes.idle():
+			outcome <- precondition("cannot accept proposal %d while another change is under way; ask again in a moment", req.GetId())
+		default:
+			h.carryOut(now, *h.proposal, h.view(now), func(r control.Result, err error) {
+				out.Took = durationpb.New(r.Commit)
+				outcome <- err
+			})
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case err := <-outcome:
+		if err := p.saved(ctx, err); err != nil {
+			return nil, err
+		}
+		return out, nil
+	case <-p.ended:
+		return nil, errStopped
+	case <-ctx.Done():
+		return nil, fmt.Errorf("cannot wait for proposal %d: %w; it goes on, see `vnet adapt history`", req.GetId(), ctx.Err())
+	}
 }
 
 // settingsIn is the settings with what a request changes of them.
@@ -95,19 +175,39 @@ func (h *hub) describeAdaptation() *vnetv1.Adaptation {
 		}
 	}
 	if h.proposal != nil {
-		out.Proposal = describeProposal(h.proposal, h.proposed)
+		out.Proposal = h.describeProposal(h.proposal, h.proposed, h.by())
 	}
 	for _, past := range slices.Backward(h.history) {
-		out.History = append(out.History, past.describe())
+		out.History = append(out.History, h.describePast(past))
 	}
+	h.describeState(out)
 	return out
+}
+
+// describeState adds what is so just now.
+func (h *hub) describeState(out *vnetv1.Adaptation) {
+	now := time.Now()
+	out.NotDone, out.Lease = h.describeRefusals(h.weighed), h.describeLease()
+	out.EffectiveBound = durationpb.New(adapt.EffectiveBound(h.bound.Value().Value))
+	if now.Before(h.pausedUntil) {
+		out.PausedUntil = timestamppb.New(h.pausedUntil)
+	}
+	for _, v := range h.judge.Trials() {
+		v.Outcome = "measuring"
+		out.Trials = append(out.Trials, h.describeEffect(effect{v, now}))
+	}
+	for _, b := range h.judge.Bars(now) {
+		out.Bars = append(out.Bars, &vnetv1.Bar{
+			A: h.title(b.Pair.Src), B: h.title(b.Pair.Dst), Link: b.Ends.String(), Until: timestamppb.New(b.Until), Why: b.Why, Count: uint32(b.Count),
+		})
+	}
 }
 
 // whyLink finds the step that opened a link.
 func (h *hub) whyLink(l overlay.Link) (*timestamppb.Timestamp, string) {
 	what := adapt.EndsOf(l.A, l.B).String()
 	for _, past := range slices.Backward(h.history) {
-		if past.proposal == nil || past.outcome != "committed" {
+		if past.proposal == nil || past.outcome != committed {
 			continue
 		}
 		for _, s := range past.proposal.Steps {
@@ -119,18 +219,23 @@ func (h *hub) whyLink(l overlay.Link) (*timestamppb.Timestamp, string) {
 	return nil, "kept from before the Proxy's last start"
 }
 
-func describeProposal(p *adapt.Proposal, when time.Time) *vnetv1.Proposal {
-	out := &vnetv1.Proposal{Id: p.ID, Time: timestamppb.New(when), Reason: p.Reason, Gain: p.Gain}
+func (h *hub) describeProposal(p *adapt.Proposal, when time.Time, by string) *vnetv1.Proposal {
+	out := &vnetv1.Proposal{
+		Id: p.ID, Time: timestamppb.New(when), Reason: p.Reason, Gain: p.Gain, ReliefBps: 8 * p.Relief, By: by, NotDone: h.describeRefusals(p.Not),
+	}
 	for _, s := range p.Steps {
 		out.Steps = append(out.Steps, &vnetv1.Step{What: s.Kind.String() + " " + s.What, Reason: s.Reason})
 	}
 	return out
 }
 
-func (c pastChange) describe() *vnetv1.Change {
+func (h *hub) describePast(c pastChange) *vnetv1.Change {
 	out := &vnetv1.Change{Started: timestamppb.New(c.started), Total: durationpb.New(c.commit), Outcome: c.outcome, Why: c.result.Error}
+	for _, e := range c.effects {
+		out.Effects = append(out.Effects, h.describeEffect(e))
+	}
 	if c.proposal != nil {
-		out.Proposal = describeProposal(c.proposal, c.started)
+		out.Proposal = h.describeProposal(c.proposal, c.started, c.by)
 	} else {
 		out.Proposal = &vnetv1.Proposal{Reason: c.what}
 	}

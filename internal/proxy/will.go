@@ -40,7 +40,7 @@ func (h *hub) setWill(now time.Time, w overlay.Will, vms []lang.VM) error {
 	}
 	if settings != h.settings {
 		h.settings = settings
-		h.policy.Configure(settings)
+		h.configure()
 		h.put(keySettings, settings)
 	}
 	w.Mode, w.MaxLinks = "", nil

@@ -54,10 +54,23 @@ type Daemon interface {
 	SetInference(context.Context, *api.SetInferenceRequest) (*api.SetInferenceResponse, error)
 	GetAdaptation(context.Context, *api.GetAdaptationRequest) (*api.GetAdaptationResponse, error)
 	SetAdaptation(context.Context, *api.SetAdaptationRequest) (*api.SetAdaptationResponse, error)
+	AcceptProposal(context.Context, *api.AcceptProposalRequest) (*api.AcceptProposalResponse, error)
+	Explain(context.Context, *api.ExplainRequest) (*api.ExplainResponse, error)
+
+	// Programs that steer.
+	AcquireLease(context.Context, *api.AcquireLeaseRequest) (*api.AcquireLeaseResponse, error)
+	ReleaseLease(context.Context, *api.ReleaseLeaseRequest) (*api.ReleaseLeaseResponse, error)
+	ApplyPlan(context.Context, *api.ApplyPlanRequest) (*api.ApplyPlanResponse, error)
+
+	// Counters.
 	GetCounters(context.Context, *api.GetCountersRequest) (*api.GetCountersResponse, error)
 
 	// WatchEvents calls send for each event until ctx is done, send fails, or the daemon stops.
 	WatchEvents(ctx context.Context, req *api.WatchEventsRequest, send func(*api.WatchEventsResponse) error) error
 	// RecordTraffic calls send for each line of a recording until ctx is done, send fails, or the daemon stops.
 	RecordTraffic(ctx context.Context, req *api.RecordTrafficRequest, send func(*api.RecordTrafficResponse) error) error
+	// GetJournal calls send for each entry of the journal.
+	GetJournal(ctx context.Context, req *api.GetJournalRequest, send func(*api.GetJournalResponse) error) error
+	// WatchView calls send for each view until ctx is done, send fails, or the daemon stops.
+	WatchView(ctx context.Context, req *api.WatchViewRequest, send func(*api.WatchViewResponse) error) error
 }

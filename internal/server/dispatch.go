@@ -70,6 +70,16 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 		return unary(ctx, d, body, d.GetAdaptation)
 	case "SetAdaptation":
 		return unary(ctx, d, body, d.SetAdaptation)
+	case "AcceptProposal":
+		return unary(ctx, d, body, d.AcceptProposal)
+	case "Explain":
+		return unary(ctx, d, body, d.Explain)
+	case "AcquireLease":
+		return unary(ctx, d, body, d.AcquireLease)
+	case "ReleaseLease":
+		return unary(ctx, d, body, d.ReleaseLease)
+	case "ApplyPlan":
+		return unary(ctx, d, body, d.ApplyPlan)
 	case "GetCounters":
 		return unary(ctx, d, body, d.GetCounters)
 	}

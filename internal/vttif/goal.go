@@ -44,6 +44,7 @@ type goal struct {
 	newest  int64     // interval
 	oldest  int64
 	talks   []talkSum // at the last looks
+	course  course
 }
 
 // goals keeps the goals of the groups just published up to date, and fills them in.
@@ -52,6 +53,7 @@ func (in *Inferrer) goalsOf(at time.Duration, groups []Group) {
 		g := &groups[i]
 		o := in.goalOf(at, g)
 		o.arrivals(in.interval(at))
+		o.course.note(in.interval(at), o.flows)
 		if at-o.looked >= goalEvery && at-in.looked >= goalGap {
 			o.looked, in.looked = at, at
 			in.look(o)
@@ -81,16 +83,18 @@ func (in *Inferrer) goalOf(at time.Duration, g *Group) *goal {
 			o.flows = append(o.flows, in.flows[e.ends()])
 		}
 		o.newest, o.oldest, o.talks = in.interval(at)-1, in.interval(at), nil
+		if o.course.sums == nil {
+			o.course.begin(in.interval(at), o.flows)
+		} else {
+			o.course.turn(o.flows)
+		}
 	}
 	return o
 }
 
 // arrivals notes what was delivered so far.
 func (o *goal) arrivals(interval int64) {
-	var sum uint64
-	for _, f := range o.flows {
-		sum += f.total[0].DeliveredBytes + f.total[1].DeliveredBytes
-	}
+	sum := delivered(o.flows)
 	for o.newest < interval {
 		o.newest++
 		o.arrived[o.newest%arrivalCells] = sum

@@ -2743,9 +2743,21 @@ type Adaptation struct {
 	// Most changes in a minute; negative is no limit.
 	MaxChangesPerMinute int32 `protobuf:"varint,8,opt,name=max_changes_per_minute,json=maxChangesPerMinute,proto3" json:"max_changes_per_minute,omitempty"`
 	// The effect of changes is judged.
-	Checked       bool `protobuf:"varint,9,opt,name=checked,proto3" json:"checked,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Checked bool `protobuf:"varint,9,opt,name=checked,proto3" json:"checked,omitempty"`
+	// Until then nothing is changed; not set when it is not paused.
+	PausedUntil *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=paused_until,json=pausedUntil,proto3" json:"paused_until,omitempty"`
+	// What is being measured now.
+	Trials []*Effect `protobuf:"bytes,11,rep,name=trials,proto3" json:"trials,omitempty"`
+	// What the policy weighed and left when it looked last.
+	NotDone []*Refusal `protobuf:"bytes,12,rep,name=not_done,json=notDone,proto3" json:"not_done,omitempty"`
+	// What was taken back, and is not done again for now.
+	Bars []*Bar `protobuf:"bytes,13,rep,name=bars,proto3" json:"bars,omitempty"`
+	// The program that steers; not set when the policy does.
+	Lease *Lease `protobuf:"bytes,14,opt,name=lease,proto3" json:"lease,omitempty"`
+	// Within this time no change is reversed.
+	EffectiveBound *durationpb.Duration `protobuf:"bytes,15,opt,name=effective_bound,json=effectiveBound,proto3" json:"effective_bound,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Adaptation) Reset() {
@@ -2841,6 +2853,603 @@ func (x *Adaptation) GetChecked() bool {
 	return false
 }
 
+func (x *Adaptation) GetPausedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PausedUntil
+	}
+	return nil
+}
+
+func (x *Adaptation) GetTrials() []*Effect {
+	if x != nil {
+		return x.Trials
+	}
+	return nil
+}
+
+func (x *Adaptation) GetNotDone() []*Refusal {
+	if x != nil {
+		return x.NotDone
+	}
+	return nil
+}
+
+func (x *Adaptation) GetBars() []*Bar {
+	if x != nil {
+		return x.Bars
+	}
+	return nil
+}
+
+func (x *Adaptation) GetLease() *Lease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *Adaptation) GetEffectiveBound() *durationpb.Duration {
+	if x != nil {
+		return x.EffectiveBound
+	}
+	return nil
+}
+
+// Refusal is something that was weighed and not done.
+type Refusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// VMs by name or else MAC.
+	A string `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B string `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	// Such as "vm1 and vm2 over host1–host2".
+	What          string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Refusal) GetA() string {
+	if x != nil {
+		return x.A
+	}
+	return ""
+}
+
+func (x *Refusal) GetB() string {
+	if x != nil {
+		return x.B
+	}
+	return ""
+}
+
+func (x *Refusal) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Refusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Bar keeps two VMs' frames off a link that did harm.
+type Bar struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// VMs by name or else MAC.
+	A string `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B string `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	// Such as "host1–host2".
+	Link  string                 `protobuf:"bytes,3,opt,name=link,proto3" json:"link,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	Why   string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	// How often it was taken back.
+	Count         uint32 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bar) Reset() {
+	*x = Bar{}
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bar) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bar) ProtoMessage() {}
+
+func (x *Bar) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bar.ProtoReflect.Descriptor instead.
+func (*Bar) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Bar) GetA() string {
+	if x != nil {
+		return x.A
+	}
+	return ""
+}
+
+func (x *Bar) GetB() string {
+	if x != nil {
+		return x.B
+	}
+	return ""
+}
+
+func (x *Bar) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
+}
+
+func (x *Bar) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Bar) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Bar) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// Effect is what a change did to one group of VMs.
+type Effect struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "ring of 4".
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// kept, reverted, suspected (the star is tried again, to compare), no verdict, measuring
+	Outcome string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Reason  string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Delivered before and after the change; 0 is unknown.
+	BeforeBps float64 `protobuf:"fixed64,4,opt,name=before_bps,json=beforeBps,proto3" json:"before_bps,omitempty"`
+	AfterBps  float64 `protobuf:"fixed64,5,opt,name=after_bps,json=afterBps,proto3" json:"after_bps,omitempty"`
+	// Of the Mann-Whitney test; 1 when nothing was compared.
+	P    float64                `protobuf:"fixed64,6,opt,name=p,proto3" json:"p,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
+	// By name or else MAC.
+	Vms           []string `protobuf:"bytes,8,rep,name=vms,proto3" json:"vms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Effect) Reset() {
+	*x = Effect{}
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Effect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Effect) ProtoMessage() {}
+
+func (x *Effect) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Effect.ProtoReflect.Descriptor instead.
+func (*Effect) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Effect) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Effect) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Effect) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Effect) GetBeforeBps() float64 {
+	if x != nil {
+		return x.BeforeBps
+	}
+	return 0
+}
+
+func (x *Effect) GetAfterBps() float64 {
+	if x != nil {
+		return x.AfterBps
+	}
+	return 0
+}
+
+func (x *Effect) GetP() float64 {
+	if x != nil {
+		return x.P
+	}
+	return 0
+}
+
+func (x *Effect) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Effect) GetVms() []string {
+	if x != nil {
+		return x.Vms
+	}
+	return nil
+}
+
+// Lease is the right to steer: one program has it at a time.
+type Lease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Lease) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Lease) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// Way is how the frames between two VMs are to go, both directions.
+type Way struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// VMs by name, MAC or NODE/PORT.
+	A string `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B string `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	// The nodes between a's and b's, in order; none is a direct link.
+	Via           []string `protobuf:"bytes,3,rep,name=via,proto3" json:"via,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Way) Reset() {
+	*x = Way{}
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Way) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Way) ProtoMessage() {}
+
+func (x *Way) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Way.ProtoReflect.Descriptor instead.
+func (*Way) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Way) GetA() string {
+	if x != nil {
+		return x.A
+	}
+	return ""
+}
+
+func (x *Way) GetB() string {
+	if x != nil {
+		return x.B
+	}
+	return ""
+}
+
+func (x *Way) GetVia() []string {
+	if x != nil {
+		return x.Via
+	}
+	return nil
+}
+
+// Explanation is why frames between two VMs take the way they take.
+type Explanation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	A     string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B     string                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	AMac  string                 `protobuf:"bytes,3,opt,name=a_mac,json=aMac,proto3" json:"a_mac,omitempty"`
+	BMac  string                 `protobuf:"bytes,4,opt,name=b_mac,json=bMac,proto3" json:"b_mac,omitempty"`
+	// The nodes on the way from a to b.
+	Nodes []string `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// In words, such as "direct over host1–host2", "through the Proxy", "within host1".
+	Way string `protobuf:"bytes,6,opt,name=way,proto3" json:"way,omitempty"`
+	// The rule that decides at a's node, in text; empty: the flood tree, or a port of the same node.
+	Rule   string `protobuf:"bytes,7,opt,name=rule,proto3" json:"rule,omitempty"`
+	RuleId uint64 `protobuf:"varint,8,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	Origin string `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
+	Reason string `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Since when they take it; not set when that is from before the Proxy's start.
+	Since *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
+	// What they exchange now, both directions.
+	RateBps float64 `protobuf:"fixed64,12,opt,name=rate_bps,json=rateBps,proto3" json:"rate_bps,omitempty"`
+	// What did not cross the Proxy since then.
+	SavedBytes uint64 `protobuf:"varint,13,opt,name=saved_bytes,json=savedBytes,proto3" json:"saved_bytes,omitempty"`
+	// What the work done since then would have taken longer on the star; not set when the effect was not measured.
+	SavedTime *durationpb.Duration `protobuf:"bytes,14,opt,name=saved_time,json=savedTime,proto3" json:"saved_time,omitempty"`
+	// Of the change that led to it; not set when there was none.
+	Effect *Effect `protobuf:"bytes,15,opt,name=effect,proto3" json:"effect,omitempty"`
+	// What else was weighed, and why it is not so.
+	Alternatives  []*Refusal `protobuf:"bytes,16,rep,name=alternatives,proto3" json:"alternatives,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Explanation) Reset() {
+	*x = Explanation{}
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Explanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Explanation) ProtoMessage() {}
+
+func (x *Explanation) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
+func (*Explanation) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Explanation) GetA() string {
+	if x != nil {
+		return x.A
+	}
+	return ""
+}
+
+func (x *Explanation) GetB() string {
+	if x != nil {
+		return x.B
+	}
+	return ""
+}
+
+func (x *Explanation) GetAMac() string {
+	if x != nil {
+		return x.AMac
+	}
+	return ""
+}
+
+func (x *Explanation) GetBMac() string {
+	if x != nil {
+		return x.BMac
+	}
+	return ""
+}
+
+func (x *Explanation) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Explanation) GetWay() string {
+	if x != nil {
+		return x.Way
+	}
+	return ""
+}
+
+func (x *Explanation) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Explanation) GetRuleId() uint64 {
+	if x != nil {
+		return x.RuleId
+	}
+	return 0
+}
+
+func (x *Explanation) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Explanation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Explanation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Explanation) GetRateBps() float64 {
+	if x != nil {
+		return x.RateBps
+	}
+	return 0
+}
+
+func (x *Explanation) GetSavedBytes() uint64 {
+	if x != nil {
+		return x.SavedBytes
+	}
+	return 0
+}
+
+func (x *Explanation) GetSavedTime() *durationpb.Duration {
+	if x != nil {
+		return x.SavedTime
+	}
+	return nil
+}
+
+func (x *Explanation) GetEffect() *Effect {
+	if x != nil {
+		return x.Effect
+	}
+	return nil
+}
+
+func (x *Explanation) GetAlternatives() []*Refusal {
+	if x != nil {
+		return x.Alternatives
+	}
+	return nil
+}
+
 type AdaptedLink struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	A             string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
@@ -2853,7 +3462,7 @@ type AdaptedLink struct {
 
 func (x *AdaptedLink) Reset() {
 	*x = AdaptedLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2865,7 +3474,7 @@ func (x *AdaptedLink) String() string {
 func (*AdaptedLink) ProtoMessage() {}
 
 func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2878,7 +3487,7 @@ func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdaptedLink.ProtoReflect.Descriptor instead.
 func (*AdaptedLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AdaptedLink) GetA() string {
@@ -2915,15 +3524,21 @@ type Proposal struct {
 	Time   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	Reason string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Part of the group's bytes that would leave the Proxy, 0 to 1.
-	Gain          float64 `protobuf:"fixed64,4,opt,name=gain,proto3" json:"gain,omitempty"`
-	Steps         []*Step `protobuf:"bytes,5,rep,name=steps,proto3" json:"steps,omitempty"`
+	Gain  float64 `protobuf:"fixed64,4,opt,name=gain,proto3" json:"gain,omitempty"`
+	Steps []*Step `protobuf:"bytes,5,rep,name=steps,proto3" json:"steps,omitempty"`
+	// What the Proxy would no longer carry.
+	ReliefBps float64 `protobuf:"fixed64,6,opt,name=relief_bps,json=reliefBps,proto3" json:"relief_bps,omitempty"`
+	// What was weighed and left.
+	NotDone []*Refusal `protobuf:"bytes,7,rep,name=not_done,json=notDone,proto3" json:"not_done,omitempty"`
+	// The policy or agent that made it.
+	By            string `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3550,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3563,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Proposal) GetId() uint64 {
@@ -2986,6 +3601,27 @@ func (x *Proposal) GetSteps() []*Step {
 	return nil
 }
 
+func (x *Proposal) GetReliefBps() float64 {
+	if x != nil {
+		return x.ReliefBps
+	}
+	return 0
+}
+
+func (x *Proposal) GetNotDone() []*Refusal {
+	if x != nil {
+		return x.NotDone
+	}
+	return nil
+}
+
+func (x *Proposal) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 type Step struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
@@ -2996,7 +3632,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3644,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3657,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Step) GetWhat() string {
@@ -3046,16 +3682,18 @@ type Change struct {
 	// How long each stage took: prepare, flip, finish, delete.
 	Stages []*Stage             `protobuf:"bytes,3,rep,name=stages,proto3" json:"stages,omitempty"`
 	Total  *durationpb.Duration `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
-	// committed, failed, reverted
-	Outcome       string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	Why           string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// committed, failed, advised (it was only shown)
+	Outcome string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Why     string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// What it did, group by group; empty while that is being measured, and for changes that are not adaptation's.
+	Effects       []*Effect `protobuf:"bytes,7,rep,name=effects,proto3" json:"effects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3067,7 +3705,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3080,7 +3718,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Change) GetProposal() *Proposal {
@@ -3125,6 +3763,13 @@ func (x *Change) GetWhy() string {
 	return ""
 }
 
+func (x *Change) GetEffects() []*Effect {
+	if x != nil {
+		return x.Effects
+	}
+	return nil
+}
+
 type Stage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -3135,7 +3780,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3147,7 +3792,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3160,7 +3805,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Stage) GetName() string {
@@ -3188,7 +3833,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3845,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3858,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NodeCounters) GetNode() string {
@@ -3260,7 +3905,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3917,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3930,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Counters) GetEdgeIn() uint64 {
@@ -3374,7 +4019,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +4031,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +4044,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -3667,7 +4312,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\voffered_bps\x18\t \x01(\x01R\n" +
 	"offeredBps\x12#\n" +
 	"\rdelivered_bps\x18\n" +
-	" \x01(\x01R\fdeliveredBps\"\xe5\x02\n" +
+	" \x01(\x01R\fdeliveredBps\"\x86\x05\n" +
 	"\n" +
 	"Adaptation\x12+\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x17.vnet.v1.AdaptationModeR\x04mode\x12\x16\n" +
@@ -3679,28 +4324,89 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\fmax_per_node\x18\a \x01(\rR\n" +
 	"maxPerNode\x123\n" +
 	"\x16max_changes_per_minute\x18\b \x01(\x05R\x13maxChangesPerMinute\x12\x18\n" +
-	"\achecked\x18\t \x01(\bR\achecked\"s\n" +
+	"\achecked\x18\t \x01(\bR\achecked\x12=\n" +
+	"\fpaused_until\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vpausedUntil\x12'\n" +
+	"\x06trials\x18\v \x03(\v2\x0f.vnet.v1.EffectR\x06trials\x12+\n" +
+	"\bnot_done\x18\f \x03(\v2\x10.vnet.v1.RefusalR\anotDone\x12 \n" +
+	"\x04bars\x18\r \x03(\v2\f.vnet.v1.BarR\x04bars\x12$\n" +
+	"\x05lease\x18\x0e \x01(\v2\x0e.vnet.v1.LeaseR\x05lease\x12B\n" +
+	"\x0feffective_bound\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x0eeffectiveBound\"Q\n" +
+	"\aRefusal\x12\f\n" +
+	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\tR\x01b\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8f\x01\n" +
+	"\x03Bar\x12\f\n" +
+	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\tR\x01b\x12\x12\n" +
+	"\x04link\x18\x03 \x01(\tR\x04link\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\"\xdc\x01\n" +
+	"\x06Effect\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"before_bps\x18\x04 \x01(\x01R\tbeforeBps\x12\x1b\n" +
+	"\tafter_bps\x18\x05 \x01(\x01R\bafterBps\x12\f\n" +
+	"\x01p\x18\x06 \x01(\x01R\x01p\x12.\n" +
+	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03vms\x18\b \x03(\tR\x03vms\"O\n" +
+	"\x05Lease\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"3\n" +
+	"\x03Way\x12\f\n" +
+	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\tR\x01b\x12\x10\n" +
+	"\x03via\x18\x03 \x03(\tR\x03via\"\xdf\x03\n" +
+	"\vExplanation\x12\f\n" +
+	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\tR\x01b\x12\x13\n" +
+	"\x05a_mac\x18\x03 \x01(\tR\x04aMac\x12\x13\n" +
+	"\x05b_mac\x18\x04 \x01(\tR\x04bMac\x12\x14\n" +
+	"\x05nodes\x18\x05 \x03(\tR\x05nodes\x12\x10\n" +
+	"\x03way\x18\x06 \x01(\tR\x03way\x12\x12\n" +
+	"\x04rule\x18\a \x01(\tR\x04rule\x12\x17\n" +
+	"\arule_id\x18\b \x01(\x04R\x06ruleId\x12\x16\n" +
+	"\x06origin\x18\t \x01(\tR\x06origin\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x19\n" +
+	"\brate_bps\x18\f \x01(\x01R\arateBps\x12\x1f\n" +
+	"\vsaved_bytes\x18\r \x01(\x04R\n" +
+	"savedBytes\x128\n" +
+	"\n" +
+	"saved_time\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tsavedTime\x12'\n" +
+	"\x06effect\x18\x0f \x01(\v2\x0f.vnet.v1.EffectR\x06effect\x124\n" +
+	"\falternatives\x18\x10 \x03(\v2\x10.vnet.v1.RefusalR\falternatives\"s\n" +
 	"\vAdaptedLink\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9b\x01\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xf7\x01\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04gain\x18\x04 \x01(\x01R\x04gain\x12#\n" +
-	"\x05steps\x18\x05 \x03(\v2\r.vnet.v1.StepR\x05steps\"2\n" +
+	"\x05steps\x18\x05 \x03(\v2\r.vnet.v1.StepR\x05steps\x12\x1d\n" +
+	"\n" +
+	"relief_bps\x18\x06 \x01(\x01R\treliefBps\x12+\n" +
+	"\bnot_done\x18\a \x03(\v2\x10.vnet.v1.RefusalR\anotDone\x12\x0e\n" +
+	"\x02by\x18\b \x01(\tR\x02by\"2\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xf2\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x9d\x02\n" +
 	"\x06Change\x12-\n" +
 	"\bproposal\x18\x01 \x01(\v2\x11.vnet.v1.ProposalR\bproposal\x124\n" +
 	"\astarted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12&\n" +
 	"\x06stages\x18\x03 \x03(\v2\x0e.vnet.v1.StageR\x06stages\x12/\n" +
 	"\x05total\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05total\x12\x18\n" +
 	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why\"J\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12)\n" +
+	"\aeffects\x18\a \x03(\v2\x0f.vnet.v1.EffectR\aeffects\"J\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"j\n" +
@@ -3783,7 +4489,7 @@ func file_vnet_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_vnet_v1_model_proto_goTypes = []any{
 	(Role)(0),                     // 0: vnet.v1.Role
 	(NodeState)(0),                // 1: vnet.v1.NodeState
@@ -3816,36 +4522,42 @@ var file_vnet_v1_model_proto_goTypes = []any{
 	(*Edge)(nil),                  // 28: vnet.v1.Edge
 	(*TrafficEntry)(nil),          // 29: vnet.v1.TrafficEntry
 	(*Adaptation)(nil),            // 30: vnet.v1.Adaptation
-	(*AdaptedLink)(nil),           // 31: vnet.v1.AdaptedLink
-	(*Proposal)(nil),              // 32: vnet.v1.Proposal
-	(*Step)(nil),                  // 33: vnet.v1.Step
-	(*Change)(nil),                // 34: vnet.v1.Change
-	(*Stage)(nil),                 // 35: vnet.v1.Stage
-	(*NodeCounters)(nil),          // 36: vnet.v1.NodeCounters
-	(*Counters)(nil),              // 37: vnet.v1.Counters
-	(*Event)(nil),                 // 38: vnet.v1.Event
-	nil,                           // 39: vnet.v1.Event.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
+	(*Refusal)(nil),               // 31: vnet.v1.Refusal
+	(*Bar)(nil),                   // 32: vnet.v1.Bar
+	(*Effect)(nil),                // 33: vnet.v1.Effect
+	(*Lease)(nil),                 // 34: vnet.v1.Lease
+	(*Way)(nil),                   // 35: vnet.v1.Way
+	(*Explanation)(nil),           // 36: vnet.v1.Explanation
+	(*AdaptedLink)(nil),           // 37: vnet.v1.AdaptedLink
+	(*Proposal)(nil),              // 38: vnet.v1.Proposal
+	(*Step)(nil),                  // 39: vnet.v1.Step
+	(*Change)(nil),                // 40: vnet.v1.Change
+	(*Stage)(nil),                 // 41: vnet.v1.Stage
+	(*NodeCounters)(nil),          // 42: vnet.v1.NodeCounters
+	(*Counters)(nil),              // 43: vnet.v1.Counters
+	(*Event)(nil),                 // 44: vnet.v1.Event
+	nil,                           // 45: vnet.v1.Event.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
 }
 var file_vnet_v1_model_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Status.role:type_name -> vnet.v1.Role
-	40, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
-	41, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
+	46, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
+	47, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
 	0,  // 5: vnet.v1.Node.role:type_name -> vnet.v1.Role
 	1,  // 6: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	40, // 7: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	46, // 7: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
 	12, // 8: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	40, // 9: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	46, // 9: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
 	2,  // 10: vnet.v1.Port.state:type_name -> vnet.v1.PortState
 	9,  // 11: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
 	3,  // 12: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
 	4,  // 13: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
 	6,  // 14: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
 	5,  // 15: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	40, // 16: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	46, // 16: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
 	9,  // 17: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
 	18, // 18: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
 	12, // 19: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
@@ -3854,44 +4566,59 @@ var file_vnet_v1_model_proto_depIdxs = []int32{
 	1,  // 22: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
 	19, // 23: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
 	16, // 24: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
-	41, // 25: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	41, // 26: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	41, // 27: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	40, // 28: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	40, // 29: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	47, // 25: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	47, // 26: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	47, // 27: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	46, // 28: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	46, // 29: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
 	26, // 30: vnet.v1.App.groups:type_name -> vnet.v1.Group
 	25, // 31: vnet.v1.App.inference:type_name -> vnet.v1.Inference
-	41, // 32: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
-	41, // 33: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
-	41, // 34: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
-	41, // 35: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
-	41, // 36: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
+	47, // 32: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
+	47, // 33: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
+	47, // 34: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
+	47, // 35: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
+	47, // 36: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
 	28, // 37: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
 	27, // 38: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
-	40, // 39: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
-	41, // 40: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
-	40, // 41: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	46, // 39: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
+	47, // 40: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	46, // 41: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
 	7,  // 42: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	31, // 43: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	32, // 44: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	34, // 45: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	40, // 46: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	40, // 47: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	33, // 48: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	32, // 49: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	40, // 50: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	35, // 51: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	41, // 52: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	41, // 53: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	37, // 54: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 55: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	40, // 56: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	39, // 57: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	37, // 43: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	38, // 44: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	40, // 45: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	46, // 46: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
+	33, // 47: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
+	31, // 48: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
+	32, // 49: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
+	34, // 50: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
+	47, // 51: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
+	46, // 52: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
+	46, // 53: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
+	46, // 54: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
+	46, // 55: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
+	47, // 56: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
+	33, // 57: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
+	31, // 58: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
+	46, // 59: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	46, // 60: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	39, // 61: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	31, // 62: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
+	38, // 63: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	46, // 64: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	41, // 65: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	47, // 66: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	33, // 67: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
+	47, // 68: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	43, // 69: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 70: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	46, // 71: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	45, // 72: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }
@@ -3907,7 +4634,7 @@ func file_vnet_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_model_proto_rawDesc), len(file_vnet_v1_model_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   32,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

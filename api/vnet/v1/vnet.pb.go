@@ -2669,7 +2669,9 @@ type SetAdaptationRequest struct {
 	// Of policy oracle: the pairs of VMs, "vm1=vm2,vm2=vm3"; a VM by name, MAC or NODE/PORT. Not set: as it is.
 	Told *string `protobuf:"bytes,7,opt,name=told,proto3,oneof" json:"told,omitempty"`
 	// The effect of changes is not judged. Not set: as it is.
-	Unchecked     *bool `protobuf:"varint,8,opt,name=unchecked,proto3,oneof" json:"unchecked,omitempty"`
+	Unchecked *bool `protobuf:"varint,8,opt,name=unchecked,proto3,oneof" json:"unchecked,omitempty"`
+	// Change nothing for so long; 0 ends a pause. Not set: as it is.
+	Pause         *durationpb.Duration `protobuf:"bytes,9,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2760,6 +2762,13 @@ func (x *SetAdaptationRequest) GetUnchecked() bool {
 	return false
 }
 
+func (x *SetAdaptationRequest) GetPause() *durationpb.Duration {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
 type SetAdaptationResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Adaptation    *Adaptation            `protobuf:"bytes,1,opt,name=adaptation,proto3" json:"adaptation,omitempty"`
@@ -2804,6 +2813,786 @@ func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
 	return nil
 }
 
+type AcceptProposalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Of the proposal; it must still be the present one.
+	Id            uint64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptProposalRequest) Reset() {
+	*x = AcceptProposalRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptProposalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptProposalRequest) ProtoMessage() {}
+
+func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptProposalRequest.ProtoReflect.Descriptor instead.
+func (*AcceptProposalRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *AcceptProposalRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AcceptProposalRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type AcceptProposalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Took          *durationpb.Duration   `protobuf:"bytes,1,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptProposalResponse) Reset() {
+	*x = AcceptProposalResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptProposalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptProposalResponse) ProtoMessage() {}
+
+func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptProposalResponse.ProtoReflect.Descriptor instead.
+func (*AcceptProposalResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *AcceptProposalResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// VMs by name, MAC or NODE/PORT.
+	A             string `protobuf:"bytes,2,opt,name=a,proto3" json:"a,omitempty"`
+	B             string `protobuf:"bytes,3,opt,name=b,proto3" json:"b,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ExplainRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetA() string {
+	if x != nil {
+		return x.A
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetB() string {
+	if x != nil {
+		return x.B
+	}
+	return ""
+}
+
+type ExplainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Explanation   *Explanation           `protobuf:"bytes,1,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ExplainResponse) GetExplanation() *Explanation {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
+type GetJournalRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJournalRequest) Reset() {
+	*x = GetJournalRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJournalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJournalRequest) ProtoMessage() {}
+
+func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJournalRequest.ProtoReflect.Descriptor instead.
+func (*GetJournalRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *GetJournalRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type GetJournalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Line          []byte                 `protobuf:"bytes,1,opt,name=line,proto3" json:"line,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJournalResponse) Reset() {
+	*x = GetJournalResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJournalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJournalResponse) ProtoMessage() {}
+
+func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJournalResponse.ProtoReflect.Descriptor instead.
+func (*GetJournalResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *GetJournalResponse) GetLine() []byte {
+	if x != nil {
+		return x.Line
+	}
+	return nil
+}
+
+type WatchViewRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// How often; default 1 s, at least 0.1 s.
+	Every *durationpb.Duration `protobuf:"bytes,2,opt,name=every,proto3" json:"every,omitempty"`
+	// One view, and the stream ends.
+	Once          bool `protobuf:"varint,3,opt,name=once,proto3" json:"once,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchViewRequest) Reset() {
+	*x = WatchViewRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchViewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchViewRequest) ProtoMessage() {}
+
+func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchViewRequest.ProtoReflect.Descriptor instead.
+func (*WatchViewRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *WatchViewRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *WatchViewRequest) GetEvery() *durationpb.Duration {
+	if x != nil {
+		return x.Every
+	}
+	return nil
+}
+
+func (x *WatchViewRequest) GetOnce() bool {
+	if x != nil {
+		return x.Once
+	}
+	return false
+}
+
+type WatchViewResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Overlay       *Overlay               `protobuf:"bytes,2,opt,name=overlay,proto3" json:"overlay,omitempty"`
+	App           *App                   `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`
+	Adaptation    *Adaptation            `protobuf:"bytes,4,opt,name=adaptation,proto3" json:"adaptation,omitempty"`
+	Bound         *Bound                 `protobuf:"bytes,5,opt,name=bound,proto3" json:"bound,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchViewResponse) Reset() {
+	*x = WatchViewResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchViewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchViewResponse) ProtoMessage() {}
+
+func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchViewResponse.ProtoReflect.Descriptor instead.
+func (*WatchViewResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *WatchViewResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *WatchViewResponse) GetOverlay() *Overlay {
+	if x != nil {
+		return x.Overlay
+	}
+	return nil
+}
+
+func (x *WatchViewResponse) GetApp() *App {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *WatchViewResponse) GetAdaptation() *Adaptation {
+	if x != nil {
+		return x.Adaptation
+	}
+	return nil
+}
+
+func (x *WatchViewResponse) GetBound() *Bound {
+	if x != nil {
+		return x.Bound
+	}
+	return nil
+}
+
+type AcquireLeaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// What it calls itself; people see it.
+	Agent string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Empty to take the lease, the token to keep it.
+	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// How long, from now on; default 10 s, at most 10 min.
+	Lasts         *durationpb.Duration `protobuf:"bytes,4,opt,name=lasts,proto3" json:"lasts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireLeaseRequest) Reset() {
+	*x = AcquireLeaseRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireLeaseRequest) ProtoMessage() {}
+
+func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
+func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *AcquireLeaseRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AcquireLeaseRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *AcquireLeaseRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AcquireLeaseRequest) GetLasts() *durationpb.Duration {
+	if x != nil {
+		return x.Lasts
+	}
+	return nil
+}
+
+type AcquireLeaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Lease         *Lease                 `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireLeaseResponse) Reset() {
+	*x = AcquireLeaseResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireLeaseResponse) ProtoMessage() {}
+
+func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
+func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *AcquireLeaseResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AcquireLeaseResponse) GetLease() *Lease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+type ReleaseLeaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseLeaseRequest) Reset() {
+	*x = ReleaseLeaseRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseLeaseRequest) ProtoMessage() {}
+
+func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseLeaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *ReleaseLeaseRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ReleaseLeaseRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type ReleaseLeaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseLeaseResponse) Reset() {
+	*x = ReleaseLeaseResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseLeaseResponse) ProtoMessage() {}
+
+func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseLeaseResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
+}
+
+type ApplyPlanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Of the lease.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Ways  []*Way `protobuf:"bytes,3,rep,name=ways,proto3" json:"ways,omitempty"`
+	// For people, in one line.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyPlanRequest) Reset() {
+	*x = ApplyPlanRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyPlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyPlanRequest) ProtoMessage() {}
+
+func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyPlanRequest.ProtoReflect.Descriptor instead.
+func (*ApplyPlanRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ApplyPlanRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ApplyPlanRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ApplyPlanRequest) GetWays() []*Way {
+	if x != nil {
+		return x.Ways
+	}
+	return nil
+}
+
+func (x *ApplyPlanRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ApplyPlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the proposal it became; 0 when there was nothing to change.
+	Proposal uint64 `protobuf:"varint,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	// It waits for the user to accept it: the mode is advise.
+	Advised bool                 `protobuf:"varint,2,opt,name=advised,proto3" json:"advised,omitempty"`
+	Took    *durationpb.Duration `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
+	// Ways that were not made.
+	NotDone       []*Refusal `protobuf:"bytes,4,rep,name=not_done,json=notDone,proto3" json:"not_done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyPlanResponse) Reset() {
+	*x = ApplyPlanResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyPlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyPlanResponse) ProtoMessage() {}
+
+func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyPlanResponse.ProtoReflect.Descriptor instead.
+func (*ApplyPlanResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *ApplyPlanResponse) GetProposal() uint64 {
+	if x != nil {
+		return x.Proposal
+	}
+	return 0
+}
+
+func (x *ApplyPlanResponse) GetAdvised() bool {
+	if x != nil {
+		return x.Advised
+	}
+	return false
+}
+
+func (x *ApplyPlanResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *ApplyPlanResponse) GetNotDone() []*Refusal {
+	if x != nil {
+		return x.NotDone
+	}
+	return nil
+}
+
 type GetCountersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2815,7 +3604,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2827,7 +3616,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2840,7 +3629,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -2867,7 +3656,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +3668,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3681,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -2922,7 +3711,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3723,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3736,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -2980,7 +3769,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3781,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3794,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -3173,7 +3962,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x15GetAdaptationResponse\x123\n" +
 	"\n" +
 	"adaptation\x18\x01 \x01(\v2\x13.vnet.v1.AdaptationR\n" +
-	"adaptation\"\x8f\x03\n" +
+	"adaptation\"\xc0\x03\n" +
 	"\x14SetAdaptationRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12+\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x17.vnet.v1.AdaptationModeR\x04mode\x12 \n" +
@@ -3183,7 +3972,8 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x16max_changes_per_minute\x18\x05 \x01(\x05H\x02R\x13maxChangesPerMinute\x88\x01\x01\x12\x1b\n" +
 	"\x06policy\x18\x06 \x01(\tH\x03R\x06policy\x88\x01\x01\x12\x17\n" +
 	"\x04told\x18\a \x01(\tH\x04R\x04told\x88\x01\x01\x12!\n" +
-	"\tunchecked\x18\b \x01(\bH\x05R\tunchecked\x88\x01\x01B\f\n" +
+	"\tunchecked\x18\b \x01(\bH\x05R\tunchecked\x88\x01\x01\x12/\n" +
+	"\x05pause\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05pauseB\f\n" +
 	"\n" +
 	"_max_linksB\x0f\n" +
 	"\r_max_per_nodeB\x19\n" +
@@ -3195,7 +3985,56 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x15SetAdaptationResponse\x123\n" +
 	"\n" +
 	"adaptation\x18\x01 \x01(\v2\x13.vnet.v1.AdaptationR\n" +
-	"adaptation\":\n" +
+	"adaptation\";\n" +
+	"\x15AcceptProposalRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\"G\n" +
+	"\x16AcceptProposalResponse\x12-\n" +
+	"\x04took\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04took\"@\n" +
+	"\x0eExplainRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\f\n" +
+	"\x01a\x18\x02 \x01(\tR\x01a\x12\f\n" +
+	"\x01b\x18\x03 \x01(\tR\x01b\"I\n" +
+	"\x0fExplainResponse\x126\n" +
+	"\vexplanation\x18\x01 \x01(\v2\x14.vnet.v1.ExplanationR\vexplanation\"'\n" +
+	"\x11GetJournalRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"(\n" +
+	"\x12GetJournalResponse\x12\x12\n" +
+	"\x04line\x18\x01 \x01(\fR\x04line\"k\n" +
+	"\x10WatchViewRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
+	"\x05every\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05every\x12\x12\n" +
+	"\x04once\x18\x03 \x01(\bR\x04once\"\xea\x01\n" +
+	"\x11WatchViewResponse\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12*\n" +
+	"\aoverlay\x18\x02 \x01(\v2\x10.vnet.v1.OverlayR\aoverlay\x12\x1e\n" +
+	"\x03app\x18\x03 \x01(\v2\f.vnet.v1.AppR\x03app\x123\n" +
+	"\n" +
+	"adaptation\x18\x04 \x01(\v2\x13.vnet.v1.AdaptationR\n" +
+	"adaptation\x12$\n" +
+	"\x05bound\x18\x05 \x01(\v2\x0e.vnet.v1.BoundR\x05bound\"\x86\x01\n" +
+	"\x13AcquireLeaseRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12/\n" +
+	"\x05lasts\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lasts\"R\n" +
+	"\x14AcquireLeaseResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12$\n" +
+	"\x05lease\x18\x02 \x01(\v2\x0e.vnet.v1.LeaseR\x05lease\"?\n" +
+	"\x13ReleaseLeaseRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\x16\n" +
+	"\x14ReleaseLeaseResponse\"v\n" +
+	"\x10ApplyPlanRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12 \n" +
+	"\x04ways\x18\x03 \x03(\v2\f.vnet.v1.WayR\x04ways\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xa5\x01\n" +
+	"\x11ApplyPlanResponse\x12\x1a\n" +
+	"\bproposal\x18\x01 \x01(\x04R\bproposal\x12\x18\n" +
+	"\aadvised\x18\x02 \x01(\bR\aadvised\x12-\n" +
+	"\x04took\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12+\n" +
+	"\bnot_done\x18\x04 \x03(\v2\x10.vnet.v1.RefusalR\anotDone\":\n" +
 	"\x12GetCountersRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\"k\n" +
@@ -3207,7 +4046,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x89\x0f\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x87\x13\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -3237,7 +4076,15 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\fSetInference\x12\x1c.vnet.v1.SetInferenceRequest\x1a\x1d.vnet.v1.SetInferenceResponse\x12P\n" +
 	"\rRecordTraffic\x12\x1d.vnet.v1.RecordTrafficRequest\x1a\x1e.vnet.v1.RecordTrafficResponse0\x01\x12N\n" +
 	"\rGetAdaptation\x12\x1d.vnet.v1.GetAdaptationRequest\x1a\x1e.vnet.v1.GetAdaptationResponse\x12N\n" +
-	"\rSetAdaptation\x12\x1d.vnet.v1.SetAdaptationRequest\x1a\x1e.vnet.v1.SetAdaptationResponse\x12H\n" +
+	"\rSetAdaptation\x12\x1d.vnet.v1.SetAdaptationRequest\x1a\x1e.vnet.v1.SetAdaptationResponse\x12Q\n" +
+	"\x0eAcceptProposal\x12\x1e.vnet.v1.AcceptProposalRequest\x1a\x1f.vnet.v1.AcceptProposalResponse\x12<\n" +
+	"\aExplain\x12\x17.vnet.v1.ExplainRequest\x1a\x18.vnet.v1.ExplainResponse\x12G\n" +
+	"\n" +
+	"GetJournal\x12\x1a.vnet.v1.GetJournalRequest\x1a\x1b.vnet.v1.GetJournalResponse0\x01\x12D\n" +
+	"\tWatchView\x12\x19.vnet.v1.WatchViewRequest\x1a\x1a.vnet.v1.WatchViewResponse0\x01\x12K\n" +
+	"\fAcquireLease\x12\x1c.vnet.v1.AcquireLeaseRequest\x1a\x1d.vnet.v1.AcquireLeaseResponse\x12K\n" +
+	"\fReleaseLease\x12\x1c.vnet.v1.ReleaseLeaseRequest\x1a\x1d.vnet.v1.ReleaseLeaseResponse\x12B\n" +
+	"\tApplyPlan\x12\x19.vnet.v1.ApplyPlanRequest\x1a\x1a.vnet.v1.ApplyPlanResponse\x12H\n" +
 	"\vGetCounters\x12\x1b.vnet.v1.GetCountersRequest\x1a\x1c.vnet.v1.GetCountersResponse\x12J\n" +
 	"\vWatchEvents\x12\x1b.vnet.v1.WatchEventsRequest\x1a\x1c.vnet.v1.WatchEventsResponse0\x01B6Z4github.com/virtuoso-vnet/virtuoso/api/vnet/v1;vnetv1b\x06proto3"
 
@@ -3253,7 +4100,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -3307,135 +4154,181 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetAdaptationResponse)(nil),  // 49: vnet.v1.GetAdaptationResponse
 	(*SetAdaptationRequest)(nil),   // 50: vnet.v1.SetAdaptationRequest
 	(*SetAdaptationResponse)(nil),  // 51: vnet.v1.SetAdaptationResponse
-	(*GetCountersRequest)(nil),     // 52: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 53: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 54: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 55: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 56: vnet.v1.Status
-	(*Node)(nil),                   // 57: vnet.v1.Node
-	(*Port)(nil),                   // 58: vnet.v1.Port
-	(*Interface)(nil),              // 59: vnet.v1.Interface
-	(*Link)(nil),                   // 60: vnet.v1.Link
-	(Carrier)(0),                   // 61: vnet.v1.Carrier
-	(*Rule)(nil),                   // 62: vnet.v1.Rule
-	(*durationpb.Duration)(nil),    // 63: google.protobuf.Duration
-	(*Overlay)(nil),                // 64: vnet.v1.Overlay
-	(*OverlayStep)(nil),            // 65: vnet.v1.OverlayStep
-	(*TraceHop)(nil),               // 66: vnet.v1.TraceHop
-	(*Bound)(nil),                  // 67: vnet.v1.Bound
-	(*timestamppb.Timestamp)(nil),  // 68: google.protobuf.Timestamp
-	(*App)(nil),                    // 69: vnet.v1.App
-	(*TrafficEntry)(nil),           // 70: vnet.v1.TrafficEntry
-	(*Inference)(nil),              // 71: vnet.v1.Inference
-	(*Adaptation)(nil),             // 72: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 73: vnet.v1.AdaptationMode
-	(*NodeCounters)(nil),           // 74: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 75: vnet.v1.Counters
-	(*Event)(nil),                  // 76: vnet.v1.Event
+	(*AcceptProposalRequest)(nil),  // 52: vnet.v1.AcceptProposalRequest
+	(*AcceptProposalResponse)(nil), // 53: vnet.v1.AcceptProposalResponse
+	(*ExplainRequest)(nil),         // 54: vnet.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 55: vnet.v1.ExplainResponse
+	(*GetJournalRequest)(nil),      // 56: vnet.v1.GetJournalRequest
+	(*GetJournalResponse)(nil),     // 57: vnet.v1.GetJournalResponse
+	(*WatchViewRequest)(nil),       // 58: vnet.v1.WatchViewRequest
+	(*WatchViewResponse)(nil),      // 59: vnet.v1.WatchViewResponse
+	(*AcquireLeaseRequest)(nil),    // 60: vnet.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),   // 61: vnet.v1.AcquireLeaseResponse
+	(*ReleaseLeaseRequest)(nil),    // 62: vnet.v1.ReleaseLeaseRequest
+	(*ReleaseLeaseResponse)(nil),   // 63: vnet.v1.ReleaseLeaseResponse
+	(*ApplyPlanRequest)(nil),       // 64: vnet.v1.ApplyPlanRequest
+	(*ApplyPlanResponse)(nil),      // 65: vnet.v1.ApplyPlanResponse
+	(*GetCountersRequest)(nil),     // 66: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 67: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 68: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 69: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 70: vnet.v1.Status
+	(*Node)(nil),                   // 71: vnet.v1.Node
+	(*Port)(nil),                   // 72: vnet.v1.Port
+	(*Interface)(nil),              // 73: vnet.v1.Interface
+	(*Link)(nil),                   // 74: vnet.v1.Link
+	(Carrier)(0),                   // 75: vnet.v1.Carrier
+	(*Rule)(nil),                   // 76: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 77: google.protobuf.Duration
+	(*Overlay)(nil),                // 78: vnet.v1.Overlay
+	(*OverlayStep)(nil),            // 79: vnet.v1.OverlayStep
+	(*TraceHop)(nil),               // 80: vnet.v1.TraceHop
+	(*Bound)(nil),                  // 81: vnet.v1.Bound
+	(*timestamppb.Timestamp)(nil),  // 82: google.protobuf.Timestamp
+	(*App)(nil),                    // 83: vnet.v1.App
+	(*TrafficEntry)(nil),           // 84: vnet.v1.TrafficEntry
+	(*Inference)(nil),              // 85: vnet.v1.Inference
+	(*Adaptation)(nil),             // 86: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 87: vnet.v1.AdaptationMode
+	(*Explanation)(nil),            // 88: vnet.v1.Explanation
+	(*Lease)(nil),                  // 89: vnet.v1.Lease
+	(*Way)(nil),                    // 90: vnet.v1.Way
+	(*Refusal)(nil),                // 91: vnet.v1.Refusal
+	(*NodeCounters)(nil),           // 92: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 93: vnet.v1.Counters
+	(*Event)(nil),                  // 94: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	56, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	57, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
-	58, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	59, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	60, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	61, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	60, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	60, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	61, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	60, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	62, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	62, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	62, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	62, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	70, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	71, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	72, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	73, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	74, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	75, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	74, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	74, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	75, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	74, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	76, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	76, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	76, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	76, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
 	25, // 14: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
 	25, // 15: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
 	26, // 16: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
 	26, // 17: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
-	61, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
-	62, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	75, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	76, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
 	26, // 20: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
-	63, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
-	64, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
-	65, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
-	63, // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
-	66, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
-	67, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	63, // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	67, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	63, // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	68, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	69, // 31: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	63, // 32: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	70, // 33: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	70, // 34: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
-	71, // 35: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
-	71, // 36: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
-	72, // 37: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	73, // 38: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	72, // 39: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	74, // 40: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	75, // 41: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	76, // 42: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,  // 43: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,  // 44: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	4,  // 45: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	6,  // 46: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	8,  // 47: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	10, // 48: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	12, // 49: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	14, // 50: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	16, // 51: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	18, // 52: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	20, // 53: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	22, // 54: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	24, // 55: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
-	28, // 56: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
-	30, // 57: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
-	32, // 58: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
-	34, // 59: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	36, // 60: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	38, // 61: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	40, // 62: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	42, // 63: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	44, // 64: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
-	46, // 65: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
-	48, // 66: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	50, // 67: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	52, // 68: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	54, // 69: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,  // 70: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,  // 71: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	5,  // 72: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	7,  // 73: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	9,  // 74: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	11, // 75: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	13, // 76: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	15, // 77: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	17, // 78: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	19, // 79: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	21, // 80: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	23, // 81: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	27, // 82: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
-	29, // 83: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
-	31, // 84: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
-	33, // 85: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
-	35, // 86: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	37, // 87: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	39, // 88: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	41, // 89: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	43, // 90: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	45, // 91: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
-	47, // 92: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
-	49, // 93: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	51, // 94: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	53, // 95: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	55, // 96: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	70, // [70:97] is the sub-list for method output_type
-	43, // [43:70] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	77, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	78, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
+	79, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
+	77, // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
+	80, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
+	81, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	77, // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	81, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	77, // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	82, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	83, // 31: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	77, // 32: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	84, // 33: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	84, // 34: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
+	85, // 35: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
+	85, // 36: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
+	86, // 37: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	87, // 38: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	77, // 39: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
+	86, // 40: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	77, // 41: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
+	88, // 42: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
+	77, // 43: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
+	82, // 44: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
+	78, // 45: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
+	83, // 46: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
+	86, // 47: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
+	81, // 48: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
+	77, // 49: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
+	89, // 50: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
+	90, // 51: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
+	77, // 52: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
+	91, // 53: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
+	92, // 54: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	93, // 55: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	94, // 56: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,  // 57: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,  // 58: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	4,  // 59: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	6,  // 60: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	8,  // 61: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	10, // 62: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	12, // 63: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	14, // 64: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	16, // 65: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	18, // 66: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	20, // 67: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	22, // 68: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	24, // 69: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	28, // 70: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
+	30, // 71: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
+	32, // 72: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
+	34, // 73: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	36, // 74: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	38, // 75: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	40, // 76: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	42, // 77: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	44, // 78: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
+	46, // 79: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
+	48, // 80: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	50, // 81: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	52, // 82: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
+	54, // 83: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
+	56, // 84: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
+	58, // 85: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
+	60, // 86: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
+	62, // 87: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
+	64, // 88: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
+	66, // 89: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	68, // 90: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,  // 91: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,  // 92: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	5,  // 93: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	7,  // 94: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	9,  // 95: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	11, // 96: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	13, // 97: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	15, // 98: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	17, // 99: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	19, // 100: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	21, // 101: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	23, // 102: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	27, // 103: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	29, // 104: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
+	31, // 105: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
+	33, // 106: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
+	35, // 107: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	37, // 108: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	39, // 109: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	41, // 110: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	43, // 111: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	45, // 112: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
+	47, // 113: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
+	49, // 114: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	51, // 115: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	53, // 116: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
+	55, // 117: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
+	57, // 118: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
+	59, // 119: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
+	61, // 120: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
+	63, // 121: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
+	65, // 122: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
+	67, // 123: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	69, // 124: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	91, // [91:125] is the sub-list for method output_type
+	57, // [57:91] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -3451,7 +4344,7 @@ func file_vnet_v1_vnet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   56,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

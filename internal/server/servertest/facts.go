@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -107,39 +106,6 @@ func (d *Daemon) SetInference(_ context.Context, req *api.SetInferenceRequest) (
 // RecordTraffic sends the lines of an empty recording.
 func (d *Daemon) RecordTraffic(_ context.Context, _ *api.RecordTrafficRequest, send func(*api.RecordTrafficResponse) error) error {
 	return send(&api.RecordTrafficResponse{Line: []byte(`{"start":{"format":1}}`)})
-}
-
-func adaptation() *api.Adaptation {
-	steps := []*api.Step{{What: "open link host1—host3", Reason: "vm1—vm3 is the heaviest pair: 40 Mbit/s"}, {What: "add exact rules at host1 and host3", Reason: "so that only vm1—vm3 takes it"}}
-	return &api.Adaptation{
-		Mode: api.AdaptationMode_ADAPTATION_MODE_AUTO, Policy: "fastpath", MaxLinks: 4,
-		Links: []*api.AdaptedLink{{A: "host1", B: "host3", Since: at(3 * time.Second), Reason: "vm1—vm3 is the heaviest pair"}},
-		History: []*api.Change{{
-			Proposal: &api.Proposal{Id: 1, Time: at(2 * time.Second), Reason: "ring of 4 VMs", Gain: 0.25, Steps: steps},
-			Started:  at(2 * time.Second), Total: durationpb.New(61 * time.Millisecond), Outcome: "committed",
-			Stages: []*api.Stage{{Name: "prepare", Took: durationpb.New(48 * time.Millisecond)}, {Name: "flip", Took: durationpb.New(13 * time.Millisecond)}},
-		}},
-	}
-}
-
-// GetAdaptation gives what SetAdaptation left.
-func (d *Daemon) GetAdaptation(context.Context, *api.GetAdaptationRequest) (*api.GetAdaptationResponse, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return &api.GetAdaptationResponse{Adaptation: proto.CloneOf(d.adapt)}, nil
-}
-
-// SetAdaptation changes mode and limit.
-func (d *Daemon) SetAdaptation(_ context.Context, req *api.SetAdaptationRequest) (*api.SetAdaptationResponse, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if req.GetMode() != api.AdaptationMode_ADAPTATION_MODE_UNSPECIFIED {
-		d.adapt.Mode = req.GetMode()
-	}
-	if req.MaxLinks != nil {
-		d.adapt.MaxLinks = req.GetMaxLinks()
-	}
-	return &api.SetAdaptationResponse{Adaptation: proto.CloneOf(d.adapt)}, nil
 }
 
 // GetCounters tells of 170 frames in, 3 dropped, 2 lost on the wire.

@@ -90,6 +90,20 @@ const (
 	DaemonGetAdaptationProcedure = "/vnet.v1.Daemon/GetAdaptation"
 	// DaemonSetAdaptationProcedure is the fully-qualified name of the Daemon's SetAdaptation RPC.
 	DaemonSetAdaptationProcedure = "/vnet.v1.Daemon/SetAdaptation"
+	// DaemonAcceptProposalProcedure is the fully-qualified name of the Daemon's AcceptProposal RPC.
+	DaemonAcceptProposalProcedure = "/vnet.v1.Daemon/AcceptProposal"
+	// DaemonExplainProcedure is the fully-qualified name of the Daemon's Explain RPC.
+	DaemonExplainProcedure = "/vnet.v1.Daemon/Explain"
+	// DaemonGetJournalProcedure is the fully-qualified name of the Daemon's GetJournal RPC.
+	DaemonGetJournalProcedure = "/vnet.v1.Daemon/GetJournal"
+	// DaemonWatchViewProcedure is the fully-qualified name of the Daemon's WatchView RPC.
+	DaemonWatchViewProcedure = "/vnet.v1.Daemon/WatchView"
+	// DaemonAcquireLeaseProcedure is the fully-qualified name of the Daemon's AcquireLease RPC.
+	DaemonAcquireLeaseProcedure = "/vnet.v1.Daemon/AcquireLease"
+	// DaemonReleaseLeaseProcedure is the fully-qualified name of the Daemon's ReleaseLease RPC.
+	DaemonReleaseLeaseProcedure = "/vnet.v1.Daemon/ReleaseLease"
+	// DaemonApplyPlanProcedure is the fully-qualified name of the Daemon's ApplyPlan RPC.
+	DaemonApplyPlanProcedure = "/vnet.v1.Daemon/ApplyPlan"
 	// DaemonGetCountersProcedure is the fully-qualified name of the Daemon's GetCounters RPC.
 	DaemonGetCountersProcedure = "/vnet.v1.Daemon/GetCounters"
 	// DaemonWatchEventsProcedure is the fully-qualified name of the Daemon's WatchEvents RPC.
@@ -142,6 +156,20 @@ type DaemonClient interface {
 	RecordTraffic(context.Context, *v1.RecordTrafficRequest) (*connect.ServerStreamForClient[v1.RecordTrafficResponse], error)
 	GetAdaptation(context.Context, *v1.GetAdaptationRequest) (*v1.GetAdaptationResponse, error)
 	SetAdaptation(context.Context, *v1.SetAdaptationRequest) (*v1.SetAdaptationResponse, error)
+	// Carries out a proposal of mode advise. Proxy only.
+	AcceptProposal(context.Context, *v1.AcceptProposalRequest) (*v1.AcceptProposalResponse, error)
+	// Why the frames between two VMs go where they go. Proxy only.
+	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// The journal of adaptation, oldest first, one line of JSON each, for `vnet replay`. Proxy only.
+	GetJournal(context.Context, *v1.GetJournalRequest) (*connect.ServerStreamForClient[v1.GetJournalResponse], error)
+	// For programs that steer instead of the built-in policy: what a policy sees, every so often. Proxy only.
+	WatchView(context.Context, *v1.WatchViewRequest) (*connect.ServerStreamForClient[v1.WatchViewResponse], error)
+	// Takes the right to steer, or keeps it. Fails with failed_precondition while another agent has it. Proxy only.
+	AcquireLease(context.Context, *v1.AcquireLeaseRequest) (*v1.AcquireLeaseResponse, error)
+	ReleaseLease(context.Context, *v1.ReleaseLeaseRequest) (*v1.ReleaseLeaseResponse, error)
+	// Makes the ways given, and no others, adaptation's: what is not named goes back to the star. Pins, prohibitions and limits
+	// of the user hold. Answers when the sources have flipped. Proxy only.
+	ApplyPlan(context.Context, *v1.ApplyPlanRequest) (*v1.ApplyPlanResponse, error)
 	// Conservation of frames: what entered must have left, or be counted as dropped.
 	GetCounters(context.Context, *v1.GetCountersRequest) (*v1.GetCountersResponse, error)
 	// What happens, as it happens.
@@ -309,6 +337,48 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(daemonMethods.ByName("SetAdaptation")),
 			connect.WithClientOptions(opts...),
 		),
+		acceptProposal: connect.NewClient[v1.AcceptProposalRequest, v1.AcceptProposalResponse](
+			httpClient,
+			baseURL+DaemonAcceptProposalProcedure,
+			connect.WithSchema(daemonMethods.ByName("AcceptProposal")),
+			connect.WithClientOptions(opts...),
+		),
+		explain: connect.NewClient[v1.ExplainRequest, v1.ExplainResponse](
+			httpClient,
+			baseURL+DaemonExplainProcedure,
+			connect.WithSchema(daemonMethods.ByName("Explain")),
+			connect.WithClientOptions(opts...),
+		),
+		getJournal: connect.NewClient[v1.GetJournalRequest, v1.GetJournalResponse](
+			httpClient,
+			baseURL+DaemonGetJournalProcedure,
+			connect.WithSchema(daemonMethods.ByName("GetJournal")),
+			connect.WithClientOptions(opts...),
+		),
+		watchView: connect.NewClient[v1.WatchViewRequest, v1.WatchViewResponse](
+			httpClient,
+			baseURL+DaemonWatchViewProcedure,
+			connect.WithSchema(daemonMethods.ByName("WatchView")),
+			connect.WithClientOptions(opts...),
+		),
+		acquireLease: connect.NewClient[v1.AcquireLeaseRequest, v1.AcquireLeaseResponse](
+			httpClient,
+			baseURL+DaemonAcquireLeaseProcedure,
+			connect.WithSchema(daemonMethods.ByName("AcquireLease")),
+			connect.WithClientOptions(opts...),
+		),
+		releaseLease: connect.NewClient[v1.ReleaseLeaseRequest, v1.ReleaseLeaseResponse](
+			httpClient,
+			baseURL+DaemonReleaseLeaseProcedure,
+			connect.WithSchema(daemonMethods.ByName("ReleaseLease")),
+			connect.WithClientOptions(opts...),
+		),
+		applyPlan: connect.NewClient[v1.ApplyPlanRequest, v1.ApplyPlanResponse](
+			httpClient,
+			baseURL+DaemonApplyPlanProcedure,
+			connect.WithSchema(daemonMethods.ByName("ApplyPlan")),
+			connect.WithClientOptions(opts...),
+		),
 		getCounters: connect.NewClient[v1.GetCountersRequest, v1.GetCountersResponse](
 			httpClient,
 			baseURL+DaemonGetCountersProcedure,
@@ -351,6 +421,13 @@ type daemonClient struct {
 	recordTraffic  *connect.Client[v1.RecordTrafficRequest, v1.RecordTrafficResponse]
 	getAdaptation  *connect.Client[v1.GetAdaptationRequest, v1.GetAdaptationResponse]
 	setAdaptation  *connect.Client[v1.SetAdaptationRequest, v1.SetAdaptationResponse]
+	acceptProposal *connect.Client[v1.AcceptProposalRequest, v1.AcceptProposalResponse]
+	explain        *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	getJournal     *connect.Client[v1.GetJournalRequest, v1.GetJournalResponse]
+	watchView      *connect.Client[v1.WatchViewRequest, v1.WatchViewResponse]
+	acquireLease   *connect.Client[v1.AcquireLeaseRequest, v1.AcquireLeaseResponse]
+	releaseLease   *connect.Client[v1.ReleaseLeaseRequest, v1.ReleaseLeaseResponse]
+	applyPlan      *connect.Client[v1.ApplyPlanRequest, v1.ApplyPlanResponse]
 	getCounters    *connect.Client[v1.GetCountersRequest, v1.GetCountersResponse]
 	watchEvents    *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
 }
@@ -576,6 +653,61 @@ func (c *daemonClient) SetAdaptation(ctx context.Context, req *v1.SetAdaptationR
 	return nil, err
 }
 
+// AcceptProposal calls vnet.v1.Daemon.AcceptProposal.
+func (c *daemonClient) AcceptProposal(ctx context.Context, req *v1.AcceptProposalRequest) (*v1.AcceptProposalResponse, error) {
+	response, err := c.acceptProposal.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Explain calls vnet.v1.Daemon.Explain.
+func (c *daemonClient) Explain(ctx context.Context, req *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	response, err := c.explain.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetJournal calls vnet.v1.Daemon.GetJournal.
+func (c *daemonClient) GetJournal(ctx context.Context, req *v1.GetJournalRequest) (*connect.ServerStreamForClient[v1.GetJournalResponse], error) {
+	return c.getJournal.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// WatchView calls vnet.v1.Daemon.WatchView.
+func (c *daemonClient) WatchView(ctx context.Context, req *v1.WatchViewRequest) (*connect.ServerStreamForClient[v1.WatchViewResponse], error) {
+	return c.watchView.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// AcquireLease calls vnet.v1.Daemon.AcquireLease.
+func (c *daemonClient) AcquireLease(ctx context.Context, req *v1.AcquireLeaseRequest) (*v1.AcquireLeaseResponse, error) {
+	response, err := c.acquireLease.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReleaseLease calls vnet.v1.Daemon.ReleaseLease.
+func (c *daemonClient) ReleaseLease(ctx context.Context, req *v1.ReleaseLeaseRequest) (*v1.ReleaseLeaseResponse, error) {
+	response, err := c.releaseLease.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ApplyPlan calls vnet.v1.Daemon.ApplyPlan.
+func (c *daemonClient) ApplyPlan(ctx context.Context, req *v1.ApplyPlanRequest) (*v1.ApplyPlanResponse, error) {
+	response, err := c.applyPlan.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetCounters calls vnet.v1.Daemon.GetCounters.
 func (c *daemonClient) GetCounters(ctx context.Context, req *v1.GetCountersRequest) (*v1.GetCountersResponse, error) {
 	response, err := c.getCounters.CallUnary(ctx, connect.NewRequest(req))
@@ -636,6 +768,20 @@ type DaemonHandler interface {
 	RecordTraffic(context.Context, *v1.RecordTrafficRequest, *connect.ServerStream[v1.RecordTrafficResponse]) error
 	GetAdaptation(context.Context, *v1.GetAdaptationRequest) (*v1.GetAdaptationResponse, error)
 	SetAdaptation(context.Context, *v1.SetAdaptationRequest) (*v1.SetAdaptationResponse, error)
+	// Carries out a proposal of mode advise. Proxy only.
+	AcceptProposal(context.Context, *v1.AcceptProposalRequest) (*v1.AcceptProposalResponse, error)
+	// Why the frames between two VMs go where they go. Proxy only.
+	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// The journal of adaptation, oldest first, one line of JSON each, for `vnet replay`. Proxy only.
+	GetJournal(context.Context, *v1.GetJournalRequest, *connect.ServerStream[v1.GetJournalResponse]) error
+	// For programs that steer instead of the built-in policy: what a policy sees, every so often. Proxy only.
+	WatchView(context.Context, *v1.WatchViewRequest, *connect.ServerStream[v1.WatchViewResponse]) error
+	// Takes the right to steer, or keeps it. Fails with failed_precondition while another agent has it. Proxy only.
+	AcquireLease(context.Context, *v1.AcquireLeaseRequest) (*v1.AcquireLeaseResponse, error)
+	ReleaseLease(context.Context, *v1.ReleaseLeaseRequest) (*v1.ReleaseLeaseResponse, error)
+	// Makes the ways given, and no others, adaptation's: what is not named goes back to the star. Pins, prohibitions and limits
+	// of the user hold. Answers when the sources have flipped. Proxy only.
+	ApplyPlan(context.Context, *v1.ApplyPlanRequest) (*v1.ApplyPlanResponse, error)
 	// Conservation of frames: what entered must have left, or be counted as dropped.
 	GetCounters(context.Context, *v1.GetCountersRequest) (*v1.GetCountersResponse, error)
 	// What happens, as it happens.
@@ -799,6 +945,48 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(daemonMethods.ByName("SetAdaptation")),
 		connect.WithHandlerOptions(opts...),
 	)
+	daemonAcceptProposalHandler := connect.NewUnaryHandlerSimple(
+		DaemonAcceptProposalProcedure,
+		svc.AcceptProposal,
+		connect.WithSchema(daemonMethods.ByName("AcceptProposal")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonExplainHandler := connect.NewUnaryHandlerSimple(
+		DaemonExplainProcedure,
+		svc.Explain,
+		connect.WithSchema(daemonMethods.ByName("Explain")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonGetJournalHandler := connect.NewServerStreamHandlerSimple(
+		DaemonGetJournalProcedure,
+		svc.GetJournal,
+		connect.WithSchema(daemonMethods.ByName("GetJournal")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonWatchViewHandler := connect.NewServerStreamHandlerSimple(
+		DaemonWatchViewProcedure,
+		svc.WatchView,
+		connect.WithSchema(daemonMethods.ByName("WatchView")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonAcquireLeaseHandler := connect.NewUnaryHandlerSimple(
+		DaemonAcquireLeaseProcedure,
+		svc.AcquireLease,
+		connect.WithSchema(daemonMethods.ByName("AcquireLease")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonReleaseLeaseHandler := connect.NewUnaryHandlerSimple(
+		DaemonReleaseLeaseProcedure,
+		svc.ReleaseLease,
+		connect.WithSchema(daemonMethods.ByName("ReleaseLease")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonApplyPlanHandler := connect.NewUnaryHandlerSimple(
+		DaemonApplyPlanProcedure,
+		svc.ApplyPlan,
+		connect.WithSchema(daemonMethods.ByName("ApplyPlan")),
+		connect.WithHandlerOptions(opts...),
+	)
 	daemonGetCountersHandler := connect.NewUnaryHandlerSimple(
 		DaemonGetCountersProcedure,
 		svc.GetCounters,
@@ -863,6 +1051,20 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonGetAdaptationHandler.ServeHTTP(w, r)
 		case DaemonSetAdaptationProcedure:
 			daemonSetAdaptationHandler.ServeHTTP(w, r)
+		case DaemonAcceptProposalProcedure:
+			daemonAcceptProposalHandler.ServeHTTP(w, r)
+		case DaemonExplainProcedure:
+			daemonExplainHandler.ServeHTTP(w, r)
+		case DaemonGetJournalProcedure:
+			daemonGetJournalHandler.ServeHTTP(w, r)
+		case DaemonWatchViewProcedure:
+			daemonWatchViewHandler.ServeHTTP(w, r)
+		case DaemonAcquireLeaseProcedure:
+			daemonAcquireLeaseHandler.ServeHTTP(w, r)
+		case DaemonReleaseLeaseProcedure:
+			daemonReleaseLeaseHandler.ServeHTTP(w, r)
+		case DaemonApplyPlanProcedure:
+			daemonApplyPlanHandler.ServeHTTP(w, r)
 		case DaemonGetCountersProcedure:
 			daemonGetCountersHandler.ServeHTTP(w, r)
 		case DaemonWatchEventsProcedure:
@@ -974,6 +1176,34 @@ func (UnimplementedDaemonHandler) GetAdaptation(context.Context, *v1.GetAdaptati
 
 func (UnimplementedDaemonHandler) SetAdaptation(context.Context, *v1.SetAdaptationRequest) (*v1.SetAdaptationResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetAdaptation is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) AcceptProposal(context.Context, *v1.AcceptProposalRequest) (*v1.AcceptProposalResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.AcceptProposal is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.Explain is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) GetJournal(context.Context, *v1.GetJournalRequest, *connect.ServerStream[v1.GetJournalResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.GetJournal is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) WatchView(context.Context, *v1.WatchViewRequest, *connect.ServerStream[v1.WatchViewResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.WatchView is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) AcquireLease(context.Context, *v1.AcquireLeaseRequest) (*v1.AcquireLeaseResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.AcquireLease is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ReleaseLease(context.Context, *v1.ReleaseLeaseRequest) (*v1.ReleaseLeaseResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ReleaseLease is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ApplyPlan(context.Context, *v1.ApplyPlanRequest) (*v1.ApplyPlanResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ApplyPlan is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) GetCounters(context.Context, *v1.GetCountersRequest) (*v1.GetCountersResponse, error) {
