@@ -216,7 +216,7 @@ func TestDaemonsAreKilled(t *testing.T) {
 	if text := w.vnet("proxy", "bound"); !strings.Contains(text, "321") {
 		t.Errorf("the user's bound is gone: %s", text)
 	}
-	if out, err := w.Output(w.Context(), "host1", program, "join", token, "--name", "later", "--state", "/tmp/later"); err != nil {
+	if out, err := w.Output(w.Context(), "host1", program, "join", token, "--no-start", "--name", "later", "--state", "/tmp/later"); err != nil {
 		t.Errorf("a token from before the Proxy's restart is refused: %v %s", err, out)
 	}
 }

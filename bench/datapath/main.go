@@ -20,7 +20,6 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/peers"
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/report"
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/stage"
-	"github.com/virtuoso-vnet/virtuoso/bench/datapath/trials"
 )
 
 // options are the command line.
@@ -30,7 +29,6 @@ type options struct {
 	json    bool
 	only    string // names of peers
 	figures string // names of instruments
-	trials  string // names of trials
 	folder  string // of programs
 	doc     string
 	merge   bool
@@ -44,7 +42,6 @@ func main() {
 	flag.BoolVar(&o.json, "json", false, "print samples as JSON, which -merge reads")
 	flag.StringVar(&o.only, "only", "", "measure only these `peers`, separated by commas: "+strings.Join(names(peers.All()), ", "))
 	flag.StringVar(&o.figures, "figures", "", "measure only these `figures`, separated by commas: "+strings.Join(instrumentNames(), ", "))
-	flag.StringVar(&o.trials, "trials", "all", "after the rounds make these `trials` of ours alone (none with -quick), or none: "+strings.Join(trialNames(), ", "))
 	flag.StringVar(&o.folder, "programs", "bin/datapath", "`folder` for the programs that are built")
 	flag.StringVar(&o.doc, "doc", "", "write the tables into the marked section of this `file` too, such as docs/performance.md")
 	flag.BoolVar(&o.merge, "merge", false, "measure nothing: merge the JSON `files` that follow")
@@ -127,49 +124,20 @@ func (o options) instruments() ([]instrument, error) {
 	return chosen, nil
 }
 
-// chosenTrials are the trials that were asked for.
-func (o options) chosenTrials() ([]trials.Trial, error) {
-	switch {
-	case o.trials == "none", o.trials == "all" && o.quick:
-		return nil, nil
-	case o.trials == "all":
-		return trials.All(), nil
-	}
-	var chosen []trials.Trial
-	for name := range strings.SplitSeq(o.trials, ",") {
-		i := slices.Index(trialNames(), name)
-		if i < 0 {
-			return nil, fmt.Errorf("cannot try %q: there are %s", name, strings.Join(trialNames(), ", "))
-		}
-		chosen = append(chosen, trials.All()[i])
-	}
-	return chosen, nil
-}
-
-// print writes a result as asked: JSON for programs, tables for people and for the document.
+// print writes a result as asked: JSON for machines, tables for people and for the document.
 func (o options) print(w io.Writer, r report.Result) error {
 	if o.json {
 		return json.NewEncoder(w).Encode(r)
 	}
-	write(w, r)
+	fmt.Fprintf(w, "%s, %d rounds\n\n", r.Machine, r.Rounds)
+	r.WriteTables(w, figures(), yardsticks())
 	if o.doc == "" {
 		return nil
 	}
-	return report.Replace(o.doc, "datapath", func(w io.Writer) { write(w, r) })
-}
-
-func write(w io.Writer, r report.Result) {
-	fmt.Fprintf(w, "%s. %d interleaved rounds.\n", r.Machine, r.Rounds)
-	if len(r.Samples) > 0 {
-		fmt.Fprintln(w)
-		r.WriteAims(w, aims(), yardsticks())
-		fmt.Fprintln(w)
+	return report.Replace(o.doc, "datapath", func(w io.Writer) {
+		fmt.Fprintf(w, "%s, %d rounds.\n\n", r.Machine, r.Rounds)
 		r.WriteTables(w, figures(), yardsticks())
-	}
-	if len(r.Findings) > 0 {
-		fmt.Fprintln(w)
-		r.WriteFindings(w)
-	}
+	})
 }
 
 func merge(files []string) (report.Result, error) {
@@ -191,13 +159,6 @@ func merge(files []string) (report.Result, error) {
 func names(all []peers.Peer) (list []string) {
 	for _, p := range all {
 		list = append(list, p.Name)
-	}
-	return list
-}
-
-func trialNames() (list []string) {
-	for _, t := range trials.All() {
-		list = append(list, t.Name)
 	}
 	return list
 }
@@ -227,16 +188,9 @@ func yardsticks() report.Yardsticks {
 	return y
 }
 
-// trialNr is the number of the first overlay of the trials: those of the peers are below.
-const trialNr = 20
-
 // measure sets every peer up, checks that it carries what it is given, and measures all in turn.
 func measure(ctx context.Context, o options, chosen []peers.Peer, programs peers.Programs, lacking map[string]error) (r report.Result, err error) {
 	tools, err := o.instruments()
-	if err != nil {
-		return r, err
-	}
-	after, err := o.chosenTrials()
 	if err != nil {
 		return r, err
 	}
@@ -254,9 +208,7 @@ func measure(ctx context.Context, o options, chosen []peers.Peer, programs peers
 	}
 	b := &board{pace: o.pace(), result: &r, running: map[string]*peers.Running{}}
 	for nr, p := range chosen {
-		if r.Rounds > 0 {
-			b.setUp(ctx, s, p, programs, lacking, nr)
-		}
+		b.setUp(ctx, s, p, programs, lacking, nr)
 	}
 	for round := range r.Rounds {
 		bench.Quiet()
@@ -269,14 +221,6 @@ func measure(ctx context.Context, o options, chosen []peers.Peer, programs peers
 				return r, err
 			}
 		}
-	}
-	for i, trial := range after {
-		fmt.Fprintln(os.Stderr, "trial:", trial.Name)
-		t := &trials.Table{Stage: s, Programs: programs, Nr: trialNr + i*10, Long: b.pace.stream}
-		if err := t.Do(ctx, trial); err != nil {
-			b.fail("trial", err)
-		}
-		r.AddFindings(t.Findings)
 	}
 	return r, b.err
 }

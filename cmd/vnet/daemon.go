@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -96,6 +95,7 @@ type daemon struct {
 	store  *store.Store
 	ports  []port.Port
 	boot   uint64
+	next   func() (string, error) // what to type next, once it is up; nil for nothing
 
 	metrics   netip.AddrPort
 	uncounted bool
@@ -279,26 +279,8 @@ func descriptors(list string) ([]int, error) {
 	return fds, nil
 }
 
-// makeRoom gives the scheduler a place for each worker that blocks in a system call, beside those of the processors.
-// Without it every such call has its place taken away and looks for another when it returns, and the scheduler's
-// watchman never sleeps: 9 % of the rate of one stream (docs/performance.md). GOMAXPROCS in the environment wins.
-func (d *daemon) makeRoom() {
-	if os.Getenv("GOMAXPROCS") != "" {
-		return
-	}
-	blocked := 2 // the socket's worker, and whoever waits for the disk
-	for _, p := range d.ports {
-		blocked += p.Queues()
-	}
-	runtime.GOMAXPROCS(runtime.NumCPU() + min(blocked, maxRoom))
-}
-
-// maxRoom bounds the places beyond the processors: each has a cache of free memory.
-const maxRoom = 16
-
 // run serves the daemon's API beside it until ctx ends or one of them fails.
 func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main func(context.Context) error, ready <-chan struct{}) error {
-	d.makeRoom()
 	socket := c.socket
 	if socket == "" {
 		socket = socketPath(c.overlay)
@@ -317,7 +299,10 @@ func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main fu
 	group.Go(func() error {
 		select {
 		case <-srv.Ready():
-			return announce(c.out, service.Name(), c.overlay, socket)
+			if err := announce(c.out, service.Name(), c.overlay, socket); err != nil || d.next == nil {
+				return err
+			}
+			return d.sayNext(c.out)
 		case <-ctx.Done():
 			return nil
 		}
@@ -331,6 +316,16 @@ func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main fu
 
 func announce(out io.Writer, name, overlay, socket string) error {
 	_, err := fmt.Fprintf(out, "node %s of overlay %s is up; ask it with: vnet status --socket %s\n", name, overlay, socket)
+	return err
+}
+
+// sayNext prints what to type next.
+func (d *daemon) sayNext(out io.Writer) error {
+	line, err := d.next()
+	if err != nil || line == "" {
+		return err
+	}
+	_, err = fmt.Fprintln(out, line)
 	return err
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,28 +27,37 @@ hosts when the Proxy says so. It needs CAP_NET_ADMIN for --tap and CAP_NET_RAW f
   vnet host --qemu vm2=stream:/run/vm2.sock
   vnet host --lan eth1 --overlay lab`,
 		Args: cobra.NoArgs,
-		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
-			d, err := f.prepare(c)
-			if err != nil {
-				return err
-			}
-			defer d.close()
-			cfg, err := d.hostConfig(c.overlay, proxies)
-			if err != nil {
-				return err
-			}
-			var n *node.Node
-			cfg.Serve = answerer(func() server.Daemon { return node.Service{Node: n} })
-			if n, err = node.New(cfg); err != nil {
-				return err
-			}
-			return d.run(cmd.Context(), c, node.Service{Node: n}, n.Run, n.Ready())
-		}),
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error { return c.runHost(cmd.Context(), &f, proxies) }),
 	}
 	f.add(cmd)
 	cmd.Flags().StringSliceVar(&proxies, "proxy", nil, "where the Proxy is, `HOST:PORT` (default: what the token said)")
 	return cmd
 }
+
+// runHost runs the node until ctx ends, or it has left the overlay.
+func (c *cli) runHost(ctx context.Context, f *daemonFlags, proxies []string) error {
+	d, err := f.prepare(c)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	cfg, err := d.hostConfig(c.overlay, proxies)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cfg.Left = func() { time.AfterFunc(lastWords, cancel) }
+	var n *node.Node
+	cfg.Serve = answerer(func() server.Daemon { return node.Service{Node: n} })
+	if n, err = node.New(cfg); err != nil {
+		return err
+	}
+	return d.run(ctx, c, node.Service{Node: n}, n.Run, n.Ready())
+}
+
+// lastWords is how long a daemon that has left goes on, so that who asked it to gets the answer.
+const lastWords = 500 * time.Millisecond
 
 // hostConfig is a node's configuration from what joining left in the state directory.
 func (d *daemon) hostConfig(overlay string, proxies []string) (node.Config, error) {
@@ -67,5 +78,6 @@ func (d *daemon) hostConfig(overlay string, proxies []string) (node.Config, erro
 	return node.Config{
 		Identity: id, Net: link.Kernel{}, Listen: d.listen, Ports: d.ports, Proxy: home.Addrs, ProxyName: home.Proxy,
 		Carrier: d.wish, Store: d.store, Log: d.log, Boot: d.boot, Advertise: d.offer, Uncounted: d.uncounted,
+		Renewed: func(id *pki.Identity) error { return id.Save(d.state) },
 	}, nil
 }

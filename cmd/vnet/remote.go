@@ -318,7 +318,7 @@ func (m *machine) join(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot make a token: %w", err)
 	}
-	if _, err := m.run(ctx, token, m.vnet("join", "-", "--name", string(m.node.Name))); err != nil {
+	if _, err := m.run(ctx, token, m.vnet("join", "-", "--no-start", "--name", string(m.node.Name))); err != nil {
 		return fmt.Errorf("cannot join: %w", err)
 	}
 	return nil

@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("VNET_SOCKET", socket)
+			env.Values[houseKey{}] = &houseOfTokens{}
 			env.Setenv("TZ", "UTC")
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each command of a -race build sleeps a second before it exits
 			return nil
@@ -76,12 +77,56 @@ func serveDaemon(env *testscript.Env) (string, error) {
 	}
 }
 
-// makeToken is the script command "token FILE": it starts a Proxy that lets machines join overlay lan, and writes a token
-// for it to FILE. The token's first address refuses connections.
+// makeToken is the script command "token [--ttl D|--same|--dead|--strange] FILE": it starts a Proxy that lets machines join
+// overlay lan, and writes a token for it to FILE. The token's first address refuses connections. With --same the Proxy is the
+// one of the command before, with --dead all addresses refuse, and with --strange another overlay's Proxy answers.
 func makeToken(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: token FILE")
+	usage := "usage: token [--ttl D|--same|--dead|--strange] FILE"
+	if neg || len(args) == 0 {
+		ts.Fatalf("%s", usage)
 	}
+	file := args[len(args)-1]
+	terms, kind := pki.Terms{}, ""
+	if len(args) > 1 {
+		kind = args[0]
+	}
+	house, _ := ts.Value(houseKey{}).(*houseOfTokens)
+	if kind == "--ttl" {
+		ttl, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		terms.TTL = ttl
+	}
+	if kind != "--same" || house.ca == nil {
+		house.open(ts)
+	}
+	now, addrs := time.Now(), []string{house.closed, house.addr}
+	if terms.TTL < 0 { // it was made when it was good
+		now, terms.TTL = now.Add(2*terms.TTL), -terms.TTL
+	}
+	ca := house.ca
+	switch kind {
+	case "--dead":
+		addrs = addrs[:1]
+	case "--strange":
+		var err error
+		ca, err = pki.NewCA("lan", time.Now())
+		ts.Check(err)
+	}
+	token, err := house.ledger.Create(now, ca, addrs, terms)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(file), []byte(token.String()+"\n"), 0o600))
+}
+
+type houseKey struct{}
+
+// houseOfTokens is a Proxy that does nothing but let machines join.
+type houseOfTokens struct {
+	ca           *pki.CA
+	ledger       pki.Ledger
+	addr, closed string
+}
+
+func (h *houseOfTokens) open(ts *testscript.TestScript) {
 	ca, err := pki.NewCA("lan", time.Now())
 	ts.Check(err)
 	proxy, err := ca.Issue("proxy", pki.RoleProxy, time.Now(), pki.LeafLife)
@@ -92,6 +137,7 @@ func makeToken(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := tls.Listen("tcp", "127.0.0.1:0", proxy.ServerTLS("vnet/1"))
 	ts.Check(err)
 	ledger := pki.Ledger{Shelf: store.Memory()}
+	h.ca, h.ledger, h.addr, h.closed = ca, ledger, l.Addr().String(), closed.Addr().String()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -101,8 +147,9 @@ func makeToken(ts *testscript.TestScript, neg bool, args []string) {
 				return
 			}
 			if err == nil {
-				pki.AnswerJoin(conn, pki.Gate{CA: ca, Redeem: func(id string, secret []byte, name string) error {
-					return ledger.Redeem(time.Now(), id, secret, name)
+				pki.AnswerJoin(conn, pki.Gate{CA: ca, Admit: func(a pki.Application) (pki.Member, error) {
+					m, _, err := ledger.Admit(time.Now(), a)
+					return m, err
 				}})
 				conn.Close()
 			}
@@ -112,9 +159,6 @@ func makeToken(ts *testscript.TestScript, neg bool, args []string) {
 		l.Close()
 		<-done
 	})
-	token, err := ledger.Create(time.Now(), time.Hour, ca, []string{closed.Addr().String(), l.Addr().String()}, "")
-	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(token.String()+"\n"), 0o600))
 }
 
 func TestExitCodes(t *testing.T) {

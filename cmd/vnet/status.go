@@ -40,6 +40,9 @@ func printStatus(t *table, s *api.Status) {
 	if s.GetAdaptation() != "" {
 		t.row("adaptation", s.GetAdaptation())
 	}
+	if s.GetCertificateEnds() != nil {
+		t.row("expires", since(s.GetCertificateEnds())+", renews itself")
+	}
 	for _, warning := range s.GetWarnings() {
 		t.row("warning", warning)
 	}

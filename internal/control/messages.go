@@ -19,6 +19,7 @@ type Hello struct {
 	Links      []LinkInfo       // the links it has now, the star included
 	Rules      []overlay.Rule   // the rules it has now
 	Generation uint64           // of the overlay these rules came from; 0 = none yet
+	Trust      uint64           // number of the newest trust list it has, plus 1; 0 = a version that knows of none
 }
 
 // PortInfo describes one port of a host in its Hello.
@@ -74,8 +75,9 @@ type Welcome struct {
 	Boot       uint64 // of the Proxy, as in Hello
 	Generation uint64 // of the overlay as the Proxy has it
 	Bound      time.Duration
-	Flood      bool   // whether the flood tree is on
-	ProbeKey   []byte // signs loop probes; known to the nodes of this overlay only
+	Flood      bool      // whether the flood tree is on
+	ProbeKey   []byte    // signs loop probes; known to the nodes of this overlay only
+	Now        time.Time // the Proxy's clock; zero from 0.1.0
 }
 
 // Tune tells a host how often the Proxy wants to hear of its traffic.

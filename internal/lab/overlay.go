@@ -103,7 +103,7 @@ func (d *Daemons) Join(ctx context.Context, host string) error {
 		return err
 	}
 	var out, complaint bytes.Buffer
-	join, err := d.lab.Command(host, []string{d.program, "join", "-", "--name", host}, CmdOptions{
+	join, err := d.lab.Command(host, []string{d.program, "join", "-", "--no-start", "--name", host}, CmdOptions{
 		Name: "vnet", Stdin: strings.NewReader(token), Stdout: &out, Stderr: &complaint,
 	})
 	if err != nil {

@@ -131,6 +131,10 @@ func (e *Endpoint) welcome(stream io.ReadWriter, cs *tls.ConnectionState) (birth
 	if err != nil {
 		return birth{}, err
 	}
+	key, err := pki.KeyOf(*cs)
+	if err != nil {
+		return birth{}, err
+	}
 	body, err := expect(stream, msgHello)
 	if err != nil {
 		return birth{}, err
@@ -149,7 +153,7 @@ func (e *Endpoint) welcome(stream io.ReadWriter, cs *tls.ConnectionState) (birth
 	mine := e.newLinkID()
 	s, err := newSession(cs, false, m.link, mine, chosen)
 	return birth{
-		peer: peer, role: role, kind: m.kind, why: "the peer dialled it", mine: mine, theirs: m.link, suite: chosen, session: s,
+		peer: peer, role: role, key: key, kind: m.kind, why: "the peer dialled it", mine: mine, theirs: m.link, suite: chosen, session: s,
 	}, err
 }
 

@@ -229,6 +229,10 @@ func (e *Endpoint) introduce(stream io.ReadWriter, cs *tls.ConnectionState, t Ta
 	if err != nil {
 		return birth{}, err
 	}
+	key, err := pki.KeyOf(*cs)
+	if err != nil {
+		return birth{}, err
+	}
 	mine := e.newLinkID()
 	m := hello{kind: t.Kind, link: mine, suites: preferred(), overlay: e.identity.Load().Overlay}
 	if err := writeMessage(stream, msgHello, m.encode()); err != nil {
@@ -243,7 +247,7 @@ func (e *Endpoint) introduce(stream io.ReadWriter, cs *tls.ConnectionState, t Ta
 		return birth{}, err
 	}
 	s, err := newSession(cs, true, mine, w.link, w.suite)
-	return birth{peer: peer, role: role, kind: t.Kind, dialled: true, mine: mine, theirs: w.link, suite: w.suite, session: s}, err
+	return birth{peer: peer, role: role, key: key, kind: t.Kind, dialled: true, mine: mine, theirs: w.link, suite: w.suite, session: s}, err
 }
 
 // expect reads a set-up message of one kind; a refusal is an error with the peer's words.

@@ -45,6 +45,7 @@ type Link struct {
 	e       *Endpoint
 	peer    string
 	role    pki.Role
+	key     pki.Key
 	kind    Kind
 	dialled bool
 	carrier Carrier
@@ -127,6 +128,9 @@ func (l *Link) Peer() string { return l.peer }
 
 // Role is the other node's role, as its certificate has it.
 func (l *Link) Role() pki.Role { return l.role }
+
+// Key is the fingerprint of the other node's key, as it proved in the handshake.
+func (l *Link) Key() pki.Key { return l.key }
 
 // Kind is what the dialler said the link is for.
 func (l *Link) Kind() Kind { return l.kind }

@@ -14,6 +14,7 @@ import (
 type birth struct {
 	peer         string
 	role         pki.Role
+	key          pki.Key
 	kind         Kind
 	dialled      bool
 	why          string
@@ -28,7 +29,7 @@ type birth struct {
 // newLink makes the link; admit brings it to life.
 func (e *Endpoint) newLink(b birth) (*Link, error) {
 	l := &Link{
-		e: e, peer: b.peer, role: b.role, kind: b.kind, dialled: b.dialled, carrier: UDP, why: b.why, since: time.Now(),
+		e: e, peer: b.peer, role: b.role, key: b.key, kind: b.kind, dialled: b.dialled, carrier: UDP, why: b.why, since: time.Now(),
 		mine: b.mine, theirs: b.theirs, control: b.control, stream: b.stream,
 		lanes: make([]txLane, e.cfg.Lanes), answers: make(chan probe, 16), done: make(chan struct{}),
 	}

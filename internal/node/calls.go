@@ -112,6 +112,10 @@ func (n *Node) serve(c control.Call, reply func(control.Answer)) {
 	n.keepers.Add(1)
 	go func() {
 		defer n.keepers.Done()
+		if c.Method == MethodTrust {
+			reply(n.serveTrust(c))
+			return
+		}
 		reply(n.Serve(c))
 	}()
 }

@@ -35,6 +35,8 @@ type Config struct {
 	Log       *slog.Logger                                                         // nil is silence
 	Boot      uint64                                                               // start of this daemon in microseconds since 1970
 	Advertise []netip.AddrPort                                                     // further addresses to offer to peers
+	Renewed   func(*pki.Identity) error                                            // keeps a renewed certificate; nil keeps it in memory only
+	Left      func()                                                               // called when the node has left the overlay; ends the daemon
 	Uncounted bool                                                                 // no traffic is counted, so none inferred: to measure what counting costs
 }
 

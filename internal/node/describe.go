@@ -51,6 +51,9 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 			}
 		}
 	})
+	out.Warnings = append(out.Warnings, n.trustWarnings(time.Now())...)
+	_, out.Trust = n.trust.List()
+	out.CertificateEnds = timestamppb.New(n.Identity().Expires())
 	slices.Sort(out.Warnings)
 	return &vnetv1.GetStatusResponse{Status: out}, gone(ok)
 }

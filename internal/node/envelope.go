@@ -13,7 +13,12 @@ import (
 
 // Ready is the first message of whoever dialled a link that is not a star
 // link: from now on it delivers what arrives there.
-type Ready struct{}
+type Ready struct {
+	Trust uint64 // as in control.Hello
+}
+
+// TrustList is a signed list (pki.List) for a neighbour that has an older one.
+type TrustList []byte
 
 // Encode makes the bytes of one control message: a struct of package control,
 // a vttif.Report, an Event, or Ready.
@@ -43,7 +48,9 @@ func Encode(message any) ([]byte, error) {
 	case Event:
 		e.Body = &controlv1.Envelope_Event{Event: &controlv1.Event{TimeUs: m.Time.UnixMicro(), Kind: m.Kind, Text: m.Text, Fields: m.Fields}}
 	case Ready:
-		e.Body = &controlv1.Envelope_Ready{Ready: &controlv1.Ready{}}
+		e.Body = &controlv1.Envelope_Ready{Ready: &controlv1.Ready{Trust: m.Trust}}
+	case TrustList:
+		e.Body = &controlv1.Envelope_TrustList{TrustList: m}
 	default:
 		return nil, fmt.Errorf("cannot send a %T: it is no control message", message)
 	}
@@ -81,7 +88,9 @@ func Decode(data []byte) (any, error) {
 	case *controlv1.Envelope_Event:
 		return Event{Time: time.UnixMicro(b.Event.GetTimeUs()), Kind: b.Event.GetKind(), Text: b.Event.GetText(), Fields: b.Event.GetFields()}, nil
 	case *controlv1.Envelope_Ready:
-		return Ready{}, nil
+		return Ready{Trust: b.Ready.GetTrust()}, nil
+	case *controlv1.Envelope_TrustList:
+		return TrustList(b.TrustList), nil
 	}
 	return nil, fmt.Errorf("cannot use control message: its kind is unknown to version %s; upgrade the older of the two", Version)
 }

@@ -17,7 +17,7 @@ import (
 const maxEntries = 1 << 20
 
 func helloIn(m *controlv1.Hello) (any, error) {
-	out := control.Hello{Version: m.GetVersion(), Boot: m.GetBoot(), Generation: m.GetGeneration()}
+	out := control.Hello{Version: m.GetVersion(), Boot: m.GetBoot(), Generation: m.GetGeneration(), Trust: m.GetTrust()}
 	var err error
 	if out.Name, err = nameIn(m.GetName()); err != nil {
 		return nil, err
@@ -52,10 +52,14 @@ func welcomeIn(m *controlv1.Welcome) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.Welcome{
+	out := control.Welcome{
 		Proxy: proxy, Overlay: m.GetOverlay(), Boot: m.GetBoot(), Generation: m.GetGeneration(),
 		Bound: micros(m.GetBoundUs()), Flood: m.GetFlood(), ProbeKey: m.GetProbeKey(),
-	}, nil
+	}
+	if m.GetNowUs() != 0 {
+		out.Now = time.UnixMicro(m.GetNowUs())
+	}
+	return out, nil
 }
 
 func announceIn(m *controlv1.Announce) (any, error) {

@@ -24,6 +24,9 @@ const (
 
 // loop owns the node's state: nobody else touches it.
 func (n *Node) loop(ctx context.Context, s *state) error {
+	if err := s.n.restoreTrust(); err != nil {
+		return err
+	}
 	if err := s.restore(); err != nil {
 		return fmt.Errorf("cannot read the cached state: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/forward"
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+	"github.com/virtuoso-vnet/virtuoso/internal/pki"
 	"github.com/virtuoso-vnet/virtuoso/internal/port"
 	"github.com/virtuoso-vnet/virtuoso/internal/store"
 )
@@ -31,6 +32,8 @@ type Node struct {
 	cfg      Config
 	name     overlay.Name
 	endpoint *link.Endpoint
+	trust    *pki.Trust
+	identity atomic.Pointer[pki.Identity] // the newest
 	ready    chan struct{}
 	started  time.Time
 
@@ -96,9 +99,12 @@ func New(cfg Config) (*Node, error) {
 		lane += p.Queues()
 	}
 	n.disk = store.NewWriter(cfg.Store, n.diskSays)
-	var err error
+	id, err := n.believe()
+	if err != nil {
+		return nil, err
+	}
 	n.endpoint, err = link.New(link.Config{
-		Identity: cfg.Identity, Net: cfg.Net, Listen: cfg.Listen, Sockets: cfg.Sockets,
+		Identity: id, Net: cfg.Net, Listen: cfg.Listen, Sockets: cfg.Sockets,
 		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Log: cfg.Log,
 	})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 func helloOut(m control.Hello) *controlv1.Hello {
 	out := &controlv1.Hello{
-		Name: string(m.Name), Version: m.Version, Boot: m.Boot, Generation: m.Generation,
+		Name: string(m.Name), Version: m.Version, Boot: m.Boot, Generation: m.Generation, Trust: m.Trust,
 		Candidates: addrsOut(m.Candidates), Rules: rulesOut(m.Rules),
 	}
 	for _, p := range m.Ports {
@@ -27,10 +27,14 @@ func helloOut(m control.Hello) *controlv1.Hello {
 }
 
 func welcomeOut(m control.Welcome) *controlv1.Welcome {
-	return &controlv1.Welcome{
+	out := &controlv1.Welcome{
 		Proxy: string(m.Proxy), Overlay: m.Overlay, Boot: m.Boot, Generation: m.Generation,
 		BoundUs: m.Bound.Microseconds(), Flood: m.Flood, ProbeKey: m.ProbeKey,
 	}
+	if !m.Now.IsZero() {
+		out.NowUs = m.Now.UnixMicro()
+	}
+	return out
 }
 
 func announceOut(m control.Announce) *controlv1.Announce {

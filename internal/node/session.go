@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
@@ -37,7 +38,7 @@ func (n *Node) greet(one *slot, l *link.Link) error {
 	err := context.Canceled
 	n.do(func(s *state) {
 		s.attach(one, l)
-		var first any = Ready{}
+		var first any = Ready{Trust: s.n.trusts()}
 		if one.kind == link.Star {
 			first = s.hello()
 		}
@@ -107,13 +108,15 @@ func (n *Node) opened(one *slot, l *link.Link, message any) {
 	})
 	switch m := message.(type) {
 	case control.Hello:
+		n.passOn(l, m.Trust)
 		if n.isProxy() && one.kind == link.Star {
 			m.Name = one.peer // the certificate says who it is, not the message
 			n.cfg.Hub.Attached(one.peer, l, m)
 		}
 	case Ready:
+		n.passOn(l, m.Trust)
 		if !l.Dialled() {
-			n.send(l, Ready{})
+			n.send(l, Ready{Trust: n.trusts()})
 		}
 	default:
 		n.handle(one, l, message)
@@ -122,6 +125,10 @@ func (n *Node) opened(one *slot, l *link.Link, message any) {
 
 // handle takes any later message.
 func (n *Node) handle(one *slot, l *link.Link, message any) {
+	if list, ok := message.(TrustList); ok { // whoever brings it: a CA has signed it
+		n.take(list)
+		return
+	}
 	if one.kind != link.Star {
 		return // fast paths carry no orders
 	}
@@ -155,6 +162,7 @@ func (n *Node) fromProxy(l *link.Link, message any) {
 }
 
 func (s *state) welcomed(m control.Welcome) {
+	s.clockSeen(time.Now(), m.Now)
 	s.proxy, s.generation = m.Proxy, m.Generation
 	s.flood.Off = !m.Flood
 	s.refloods()
@@ -172,7 +180,7 @@ func (s *state) welcomed(m control.Welcome) {
 func (s *state) hello() control.Hello {
 	h := control.Hello{
 		Name: s.n.name, Version: Version, Boot: s.n.cfg.Boot, Generation: s.generation,
-		Candidates: s.n.Candidates(), Rules: s.firmRules(),
+		Candidates: s.n.Candidates(), Rules: s.firmRules(), Trust: s.n.trusts(),
 	}
 	for _, at := range s.n.ports {
 		h.Ports = append(h.Ports, control.PortInfo{Name: at.name, LAN: at.lan, MTU: at.port.Info().MTU})

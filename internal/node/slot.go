@@ -69,6 +69,9 @@ func (s *state) slot(peer overlay.Name) *slot {
 func (s *state) attach(one *slot, l *link.Link) {
 	one.live = append(one.live, &session{l: l, at: time.Now()})
 	l.Start(one)
+	if s.n.trust.Refuses(l.Key()) { // the list came while it was set up
+		l.Close("revoked")
+	}
 }
 
 // greeted says that we dialled l and have said who we are.

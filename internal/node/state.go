@@ -53,6 +53,7 @@ type state struct {
 	under   underlayWatch
 	ended   linkTotals // of sessions that are gone
 	starUp  bool
+	renewal renewal
 	warning map[string]string
 }
 
@@ -214,5 +215,6 @@ func (s *state) tick(now time.Time) {
 	s.flushCache()
 	s.lans.tick(now)
 	s.under.tick(now, s)
+	s.renewal.tick(now, s)
 	s.expireSlots(now)
 }

@@ -10,16 +10,22 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
-// caFile holds the CA's certificate and key together, so that one rename replaces both.
-const caFile = "ca.pem"
+// caFile holds the CA's certificate and key together, so that one rename replaces both; oldCAFile those of the one before,
+// as long as nodes are left that know no other.
+const (
+	caFile    = "ca.pem"
+	oldCAFile = "ca-old.pem"
+)
 
 // CA is the authority of one overlay; only the Proxy has it. It is immutable and safe for concurrent use.
 type CA struct {
@@ -60,8 +66,12 @@ func NewCA(name string, now time.Time) (*CA, error) {
 }
 
 // LoadCA reads what Save wrote. The error is fs.ErrNotExist when this overlay has no CA here yet.
-func LoadCA(dir string) (*CA, error) {
-	path := filepath.Join(dir, caFile)
+func LoadCA(dir string) (*CA, error) { return loadCA(filepath.Join(dir, caFile)) }
+
+// LoadOldCA reads what SaveOld wrote; fs.ErrNotExist says that no rotation is under way.
+func LoadOldCA(dir string) (*CA, error) { return loadCA(filepath.Join(dir, oldCAFile)) }
+
+func loadCA(path string) (*CA, error) {
 	b, err := readBundle(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot load the CA: %w", err)
@@ -76,10 +86,23 @@ func LoadCA(dir string) (*CA, error) {
 }
 
 // Save writes the CA to dir, readable by its owner only.
-func (ca *CA) Save(dir string) error {
+func (ca *CA) Save(dir string) error { return ca.save(filepath.Join(dir, caFile)) }
+
+// SaveOld writes the CA to dir as the one that is being replaced.
+func (ca *CA) SaveOld(dir string) error { return ca.save(filepath.Join(dir, oldCAFile)) }
+
+// RemoveOldCA destroys the key of the CA that was replaced.
+func RemoveOldCA(dir string) error {
+	if err := os.Remove(filepath.Join(dir, oldCAFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove the old CA: %w", err)
+	}
+	return nil
+}
+
+func (ca *CA) save(path string) error {
 	text, err := bundle{key: ca.key, certs: []*x509.Certificate{ca.cert}}.encode()
 	if err == nil {
-		err = writeSecret(filepath.Join(dir, caFile), text)
+		err = writeSecret(path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot save the CA: %w", err)
@@ -95,9 +118,9 @@ func (ca *CA) Certificate() []byte { return ca.cert.Raw }
 
 // Fingerprint is the SHA-256 of the CA's public key (SubjectPublicKeyInfo), so that a reissued certificate of the same
 // key keeps tokens good.
-func (ca *CA) Fingerprint() [32]byte { return fingerprint(ca.cert) }
+func (ca *CA) Fingerprint() Key { return fingerprint(ca.cert) }
 
-func fingerprint(cert *x509.Certificate) [32]byte { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
+func fingerprint(cert *x509.Certificate) Key { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 
 // Sign gives the key in a certificate request the identity name in the role; whatever else the request asks for is
 // ignored. It returns the certificate in DER, good from Backdate before now until ttl after it.
@@ -109,12 +132,42 @@ func (ca *CA) Sign(csrDER []byte, name string, role Role, now time.Time, ttl tim
 	return ca.sign(pub, name, role, now, ttl)
 }
 
-// Issue makes a key and a certificate for a node of this machine: the Proxy itself.
+// Renew signs a fresh certificate for the key that a host asks with, which the caller holds against its register.
+func (ca *CA) Renew(csrDER []byte, name string, now time.Time) (Key, []byte, error) {
+	key, err := keyOfRequest(csrDER)
+	if err != nil {
+		return key, nil, err
+	}
+	cert, err := ca.Sign(csrDER, name, RoleHost, now, LeafLife)
+	return key, cert, err
+}
+
+// Made is when the CA was made.
+func (ca *CA) Made() time.Time { return ca.cert.NotBefore.Add(Backdate) }
+
+// Issue makes a key and a certificate for a node of this machine: the Proxy itself, or a client of its API.
 func (ca *CA) Issue(name string, role Role, now time.Time, ttl time.Duration) (*Identity, error) {
 	key, _, err := NewKeyAndCSR(name)
 	if err != nil {
 		return nil, err
 	}
+	return ca.issue(key, name, role, now, ttl)
+}
+
+// Reissue gives an identity of this machine a new certificate for the key it has: others know it by that.
+func (ca *CA) Reissue(old *Identity, now time.Time, ttl time.Duration) (*Identity, error) {
+	key, ok := old.Cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("cannot renew the certificate of %s: its key is a %T", old.Name, old.Cert.PrivateKey)
+	}
+	id, err := ca.issue(key, old.Name, old.Role, now, ttl)
+	if err == nil {
+		id.Time, id.Trust = old.Time, old.Trust
+	}
+	return id, err
+}
+
+func (ca *CA) issue(key *ecdsa.PrivateKey, name string, role Role, now time.Time, ttl time.Duration) (*Identity, error) {
 	der, err := ca.sign(&key.PublicKey, name, role, now, ttl)
 	if err != nil {
 		return nil, err
@@ -126,7 +179,7 @@ func (ca *CA) sign(pub *ecdsa.PublicKey, name string, role Role, now time.Time, 
 	if err := overlay.ValidName(name); err != nil {
 		return nil, err
 	}
-	if role != RoleHost && role != RoleProxy {
+	if role < RoleHost || role > RoleAdmin {
 		return nil, fmt.Errorf("cannot sign a certificate for %s: unknown %v", name, role)
 	}
 	end := now.Add(ttl)
@@ -159,11 +212,16 @@ func NewKeyAndCSR(name string) (*ecdsa.PrivateKey, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot make the key of %s: %w", name, err)
 	}
+	csr, err := requestFor(key, name)
+	return key, csr, err
+}
+
+func requestFor(key *ecdsa.PrivateKey, name string) ([]byte, error) {
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make the certificate request of %s: %w", name, err)
+		return nil, fmt.Errorf("cannot make the certificate request of %s: %w", name, err)
 	}
-	return key, csr, nil
+	return csr, nil
 }
 
 // csrKey checks that the sender of a request holds the key in it.

@@ -30,6 +30,9 @@ func (h Home) Save(dir string) error {
 	return nil
 }
 
+// Files are the names of everything this package keeps in a host's state directory.
+func Files() []string { return []string{identityFile, homeFile, applicantFile} }
+
 // LoadHome reads what Save wrote.
 func LoadHome(dir string) (Home, error) {
 	var h Home

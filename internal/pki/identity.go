@@ -20,8 +20,10 @@ type Identity struct {
 	Role    Role
 	Cert    tls.Certificate
 	Roots   *x509.CertPool // the overlay's CA and nothing else
-	CA      [32]byte       // fingerprint of the CA, as in tokens
+	CA      Key            // fingerprint of the CA, as in tokens
 
+	// Trust is what the node knows beyond certificates; nil means nothing.
+	Trust *Trust
 	// Time is the clock certificates are judged by; nil means time.Now.
 	Time func() time.Time
 }
@@ -71,19 +73,7 @@ func LoadIdentity(dir string) (*Identity, error) {
 
 // Save writes the identity to dir, readable by its owner only, replacing an older one in one step.
 func (id *Identity) Save(dir string) error {
-	key, ok := id.Cert.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok {
-		return fmt.Errorf("cannot save the node's identity: its key is a %T", id.Cert.PrivateKey)
-	}
-	b := bundle{key: key}
-	for _, der := range id.Cert.Certificate {
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return fmt.Errorf("cannot save the node's identity: %w", err)
-		}
-		b.certs = append(b.certs, cert)
-	}
-	text, err := b.encode()
+	text, err := id.Encode()
 	if err == nil {
 		err = writeSecret(filepath.Join(dir, identityFile), text)
 	}
@@ -93,8 +83,79 @@ func (id *Identity) Save(dir string) error {
 	return nil
 }
 
+// Encode is the key and the certificates in PEM: a secret.
+func (id *Identity) Encode() ([]byte, error) {
+	key, ok := id.Cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("cannot encode the identity: its key is a %T", id.Cert.PrivateKey)
+	}
+	b := bundle{key: key}
+	for _, der := range id.Cert.Certificate {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("cannot encode the identity: %w", err)
+		}
+		b.certs = append(b.certs, cert)
+	}
+	return b.encode()
+}
+
+// DecodeIdentity reads what Encode wrote.
+func DecodeIdentity(text []byte) (*Identity, error) {
+	b, err := decodeBundle(text)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the identity: %w", err)
+	}
+	if b.key == nil || len(b.certs) != 2 {
+		return nil, errors.New("cannot read the identity: it does not hold a key and two certificates")
+	}
+	return NewIdentity(b.key, b.certs[0].Raw, b.certs[1].Raw)
+}
+
 // Expires is when other nodes stop believing this identity.
 func (id *Identity) Expires() time.Time { return id.Cert.Leaf.NotAfter }
+
+// RenewAt is when its certificate is to be renewed.
+func (id *Identity) RenewAt() time.Time {
+	return RenewAt(id.Cert.Leaf.NotBefore, id.Cert.Leaf.NotAfter)
+}
+
+// Key is the fingerprint of its key, by which others know it.
+func (id *Identity) Key() Key { return fingerprint(id.Cert.Leaf) }
+
+// Request asks for a new certificate for the key the node has (PKCS #10, DER).
+func (id *Identity) Request() ([]byte, error) {
+	key, ok := id.Cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("cannot ask for a certificate: the key of %s is a %T", id.Name, id.Cert.PrivateKey)
+	}
+	return requestFor(key, id.Name)
+}
+
+// Renewed is the identity with a new certificate for the same key, after checking that it is one, and that the node
+// believes its CA.
+func (id *Identity) Renewed(leafDER, caDER []byte) (*Identity, error) {
+	key, ok := id.Cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("cannot renew: the key of %s is a %T", id.Name, id.Cert.PrivateKey)
+	}
+	fresh, err := NewIdentity(key, leafDER, caDER)
+	if err != nil {
+		return nil, err
+	}
+	if fresh.Name != id.Name || fresh.Overlay != id.Overlay || fresh.Role != id.Role {
+		return nil, fmt.Errorf("cannot renew: the certificate is for %v %s of overlay %s", fresh.Role, fresh.Name, fresh.Overlay)
+	}
+	if !id.believes(fresh.CA) {
+		return nil, errors.New("cannot renew: the certificate is signed by a CA this node does not know")
+	}
+	fresh.Trust, fresh.Time = id.Trust, id.Time
+	return fresh, nil
+}
+
+func (id *Identity) believes(ca Key) bool {
+	return ca == id.CA || id.Trust != nil && id.Trust.Believes(ca)
+}
 
 func (id *Identity) now() time.Time {
 	if id.Time != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,14 +18,43 @@ type memShelf struct {
 	values map[string][]byte
 }
 
-func (s *memShelf) Change(bucket, key string, f func([]byte) ([]byte, error)) error {
+func (s *memShelf) Update(f func(Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, err := f(s.values[bucket+"/"+key])
-	if err == nil {
-		s.values[bucket+"/"+key] = v
+	before := maps.Clone(s.values)
+	err := f(memTx{s})
+	if err != nil {
+		s.values = before
 	}
 	return err
+}
+
+func (s *memShelf) View(f func(Tx) error) error { return s.Update(f) }
+
+// memTx is a Tx on a memShelf that is held.
+type memTx struct{ s *memShelf }
+
+func (t memTx) Get(bucket, key string) []byte { return t.s.values[bucket+"/"+key] }
+
+func (t memTx) Put(bucket, key string, value []byte) error {
+	t.s.values[bucket+"/"+key] = value
+	return nil
+}
+
+func (t memTx) Delete(bucket, key string) error {
+	delete(t.s.values, bucket+"/"+key)
+	return nil
+}
+
+func (t memTx) Each(bucket string, f func(string, []byte) error) error {
+	for _, at := range slices.Sorted(maps.Keys(t.s.values)) {
+		if key, ok := strings.CutPrefix(at, bucket+"/"); ok {
+			if err := f(key, t.s.values[at]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func TestJoin(t *testing.T) {
@@ -52,18 +83,19 @@ func TestJoin(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			ledger := Ledger{&memShelf{values: map[string][]byte{}}}
-			token, err := ledger.Create(today(), time.Hour, ca, []string{"192.0.2.1:7946"}, tt.bound)
+			token, err := ledger.Create(today(), ca, []string{"192.0.2.1:7946"}, Terms{Name: tt.bound})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if tt.change != nil {
 				tt.change(&token)
 			}
-			gate := Gate{CA: ca, Time: today, Redeem: func(id string, secret []byte, name string) error {
-				if name == "taken" {
-					return errors.Join(ErrName, errors.New("taken is a node already"))
+			gate := Gate{CA: ca, Time: today, Admit: func(a Application) (Member, error) {
+				if a.Name == "taken" {
+					return Member{}, errors.Join(ErrName, errors.New("taken is a node already"))
 				}
-				return ledger.Redeem(today().Add(tt.after), id, secret, name)
+				m, _, err := ledger.Admit(today().Add(tt.after), a)
+				return m, err
 			}}
 			id, joinErr, answerErr := enrol(t, proxy, gate, token, tt.node)
 			if tt.reason != nil && !errors.Is(answerErr, tt.reason) {
@@ -117,7 +149,7 @@ func TestATokenTakesOverANameOnlyIfMadeForIt(t *testing.T) {
 	ca := testCA(t, "lan")
 	ledger := Ledger{&memShelf{values: map[string][]byte{}}}
 	token := func(name string) Token {
-		token, err := ledger.Create(today(), time.Hour, ca, []string{"192.0.2.1:7946"}, name)
+		token, err := ledger.Create(today(), ca, []string{"192.0.2.1:7946"}, Terms{Name: name})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +167,8 @@ func TestATokenTakesOverANameOnlyIfMadeForIt(t *testing.T) {
 		{bound, "host1", nil},
 	}
 	for i, s := range steps {
-		if err := ledger.Redeem(today(), s.token.ID, s.token.Secret, s.name); !errors.Is(err, s.want) || errors.Is(err, ErrToken) {
+		_, _, err := ledger.Admit(today(), Application{TokenID: s.token.ID, Secret: s.token.Secret, Name: s.name, Key: Key{byte(i + 1)}})
+		if !errors.Is(err, s.want) || errors.Is(err, ErrToken) {
 			t.Errorf("step %d: %v, want %v", i+1, err, s.want)
 		}
 	}
@@ -189,7 +222,7 @@ func TestTokenText(t *testing.T) {
 
 func TestLedgerKeepsNoSecret(t *testing.T) {
 	shelf := &memShelf{values: map[string][]byte{}}
-	token, err := Ledger{shelf}.Create(today(), time.Hour, testCA(t, "lan"), []string{"192.0.2.1:7946"}, "")
+	token, err := Ledger{shelf}.Create(today(), testCA(t, "lan"), []string{"192.0.2.1:7946"}, Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +235,7 @@ func TestLedgerKeepsNoSecret(t *testing.T) {
 			t.Errorf("%s holds the secret", key)
 		}
 	}
-	if _, err := (Ledger{shelf}).Create(today(), 0, testCA(t, "lan"), []string{"a:1"}, ""); err == nil {
+	if _, err := (Ledger{shelf}).Create(today(), testCA(t, "lan"), []string{"a:1"}, Terms{TTL: -time.Second}); err == nil {
 		t.Error("made a token that is dead already")
 	}
 }
@@ -237,15 +270,15 @@ func FuzzReadJoinRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	gate := Gate{CA: ca, Redeem: func(string, []byte, string) error { return ErrToken }}
+	gate := Gate{CA: ca, Admit: func(Application) (Member, error) { return Member{}, ErrToken }}
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		var answer bytes.Buffer
 		conn := struct {
 			*bytes.Reader
 			*writer
 		}{bytes.NewReader(sent), &writer{&answer}}
-		if name, err := AnswerJoin(conn, gate); err == nil {
-			t.Errorf("let %q join without a token", name)
+		if m, err := AnswerJoin(conn, gate); err == nil {
+			t.Errorf("let %q join without a token", m.Name)
 		}
 	})
 }

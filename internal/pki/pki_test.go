@@ -83,9 +83,9 @@ func TestTLSBetweenNodes(t *testing.T) {
 	believer.Roots = host1.Roots.Clone()
 	believer.Roots.AddCert(foreign.cert)
 	late := *host1
-	late.Time = func() time.Time { return today().Add(LeafLife + time.Minute) }
+	late.Time = func() time.Time { return today().Add(LeafLife + ClockSkew + time.Minute) }
 	early := *host1
-	early.Time = func() time.Time { return today().Add(-Backdate - time.Minute) }
+	early.Time = func() time.Time { return today().Add(-Backdate - ClockSkew - time.Minute) }
 	mute := host2.TLS("")
 	mute.Certificates = nil
 
@@ -101,8 +101,8 @@ func TestTLSBetweenNodes(t *testing.T) {
 		{"another name than awaited", host1.TLS(""), host2.TLS("host3"), `it is node "host1", not "host3"`},
 		{"another CA of the same overlay name", issue(t, other, "host1", RoleHost).TLS(""), host2.TLS(""), "unknown authority"},
 		{"another overlay", believer.TLS(""), strayed.TLS(""), `belongs to overlay "wan"`},
-		{"expired", late.TLS(""), host2.TLS(""), "expired or is not yet valid"},
-		{"clock behind by more than the allowance", early.TLS(""), host2.TLS(""), "expired or is not yet valid"},
+		{"expired", late.TLS(""), host2.TLS(""), "it has expired at 2026-11-23 12:00 UTC, and this machine's clock says 2026-11-23 13:01 UTC"},
+		{"clock behind by more than the allowance", early.TLS(""), host2.TLS(""), "is not yet valid until 2026-11-22 11:00 UTC, and this machine's clock says 2026-11-22 09:59 UTC: one of the two clocks is wrong"},
 		{"no common protocol", host1.TLS("", "vnet/1"), host2.TLS("", "vnet/2"), "no application protocol"},
 		{"no protocol offered", host1.TLS(""), host2.TLS("", "vnet/1"), "no common protocol"},
 		{"client without certificate", mute, host2.ServerTLS("vnet/1"), "certificate"},
@@ -151,7 +151,7 @@ func TestCertificatesThatAreNoNodes(t *testing.T) {
 		{"only a common name", func(c *x509.Certificate) { c.URIs, c.Subject = nil, pkix.Name{CommonName: "host2"} }, "0 URI names"},
 		{"two names", func(c *x509.Certificate) { c.URIs = append(c.URIs, nodeURI("lan", "host3", RoleHost)) }, "2 URI names"},
 		{"another scheme", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "https", Host: "lan", Path: "/node/host2"}} }, "is not spiffe://"},
-		{"another role", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "lan", Path: "/root/host2"}} }, "neither node nor proxy"},
+		{"another role", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "lan", Path: "/root/host2"}} }, "cannot tell the role of certificate"},
 		{"a bad name", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "lan", Path: "/node/Host 2"}} }, "cannot use name"},
 	}
 	for _, tt := range tests {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // ALPNJoin is the protocol a machine without a certificate speaks to become a node.
@@ -58,27 +59,72 @@ func (id *Identity) verify(cs tls.ConnectionState, peer string, alpn []string) e
 		return errors.New("cannot accept the peer: it showed no certificate")
 	}
 	leaf := cs.PeerCertificates[0]
-	if err := checkChain(leaf, x509.VerifyOptions{Roots: id.Roots, CurrentTime: id.now()}); err != nil {
+	roots := id.Roots
+	if id.Trust != nil {
+		roots = id.Trust.pool()
+	}
+	if err := checkChain(leaf, roots, id.now()); err != nil {
 		return err
 	}
-	overlay, name, _, err := nameOf(leaf)
+	overlay, name, role, err := nameOf(leaf)
 	if err != nil {
 		return err
 	}
 	if overlay != id.Overlay {
 		return fmt.Errorf("cannot accept the peer: it belongs to overlay %q, this node to %q", overlay, id.Overlay)
 	}
+	if !role.Daemon() {
+		return fmt.Errorf("cannot accept the peer: %q may ask the API, and is no node", name)
+	}
 	if peer != "" && name != peer {
 		return fmt.Errorf("cannot accept the peer: it is node %q, not %q", name, peer)
+	}
+	return id.judge(leaf, name, role)
+}
+
+// judge holds a peer whose certificate is genuine against its dates and against what this node knows of it.
+func (id *Identity) judge(leaf *x509.Certificate, name string, role Role) error {
+	key, t := fingerprint(leaf), id.Trust
+	if t == nil {
+		return checkDates(leaf, id.now())
+	}
+	if t.Refuses(key) {
+		return fmt.Errorf("cannot accept %s: its key was revoked", name)
+	}
+	if t.member != nil && role == RoleHost { // this is the Proxy
+		switch known, err := t.member(name, key); {
+		case err != nil:
+			return err
+		case known:
+			return lateBy(leaf, id.now(), LateRenewal)
+		}
+		return checkDates(leaf, id.now())
+	}
+	err := checkDates(leaf, id.now())
+	if err != nil && role == RoleHost && t.away != nil && t.away() && t.knew(name, key) && lateBy(leaf, id.now(), Grace) == nil {
+		t.grace(name, leaf.NotAfter)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.grace(name, time.Time{})
+	if role == RoleHost {
+		return t.pin(name, key)
 	}
 	return nil
 }
 
-// checkChain holds a leaf against roots, dates and key usage. Both usages are asked for, whoever dialled: links are
-// dialled from either side.
-func checkChain(leaf *x509.Certificate, opts x509.VerifyOptions) error {
-	opts.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	if _, err := leaf.Verify(opts); err != nil {
+// checkChain holds a leaf against roots and key usage; dates are judged apart. Both usages are asked for, whoever dialled:
+// links are dialled from either side.
+func checkChain(leaf *x509.Certificate, roots *x509.CertPool, now time.Time) error {
+	at := now // or the nearest time when the leaf was good
+	if at.Before(leaf.NotBefore) {
+		at = leaf.NotBefore
+	} else if at.After(leaf.NotAfter) {
+		at = leaf.NotAfter
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		return fmt.Errorf("cannot accept the peer's certificate: %w", err)
 	}
 	switch {
@@ -86,6 +132,33 @@ func checkChain(leaf *x509.Certificate, opts x509.VerifyOptions) error {
 		return errors.New("cannot accept the peer's certificate: it is a CA's, not a node's")
 	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0, !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth):
 		return errors.New("cannot accept the peer's certificate: its key usage does not allow TLS at both ends")
+	}
+	return nil
+}
+
+// DateError says that a certificate is good at another time than this machine's clock shows. Early is true when it is not
+// good yet: then one of two clocks is wrong for certain.
+type DateError struct {
+	Now, From, Until time.Time
+	Early            bool
+}
+
+func (e *DateError) Error() string {
+	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
+	if e.Early {
+		return fmt.Sprintf("cannot accept the peer's certificate: it is not yet valid until %s, and this machine's clock says %s: one of the two clocks is wrong", stamp(e.From), stamp(e.Now))
+	}
+	return fmt.Sprintf("cannot accept the peer's certificate: it has expired at %s, and this machine's clock says %s: the peer did not renew it, or one of the two clocks is wrong", stamp(e.Until), stamp(e.Now))
+}
+
+// checkDates judges a leaf by the clock, allowing for clocks that differ.
+func checkDates(leaf *x509.Certificate, now time.Time) error { return lateBy(leaf, now, 0) }
+
+// lateBy accepts a leaf that ended less than grace ago.
+func lateBy(leaf *x509.Certificate, now time.Time, grace time.Duration) error {
+	early := now.Before(leaf.NotBefore.Add(-ClockSkew))
+	if early || now.After(leaf.NotAfter.Add(ClockSkew+grace)) {
+		return &DateError{Now: now, From: leaf.NotBefore, Until: leaf.NotAfter, Early: early}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
@@ -21,16 +22,19 @@ const (
 	maxAddrs    = 16       // addresses a machine has at which its Proxy may be reached
 	idLen       = 8        // bytes: names a token in listings and logs, no secret
 	secretLen   = 16       // bytes: 128 bits cannot be guessed
+	maxUses     = 10_000   // machines that one token may let in
 )
 
 // Token is what an administrator carries from the Proxy to a machine that is to join: where the Proxy is, how to know it
 // (the fingerprint of its CA's key), and the secret that is good for one enrolment.
 type Token struct {
 	Overlay string
-	Addrs   []string // host:port of the Proxy, in the order to try
-	CA      [32]byte
+	Addrs   []string // host:port of the Proxy, in the order to try; a host name is looked up whenever it is used
+	CA      Key
 	ID      string // hex; public
 	Secret  []byte
+	Expires time.Time // so that the machine can say itself that it is too late; zero in tokens of 0.1.0
+	Uses    int       // machines it is good for; 0 in tokens of 0.1.0, which are good for one
 }
 
 // wireToken is the text's content. Field names are short because people paste it.
@@ -40,19 +44,34 @@ type wireToken struct {
 	CA      []byte   `json:"c"`
 	ID      string   `json:"i"`
 	Secret  []byte   `json:"s"`
+	Expires int64    `json:"e,omitempty"` // seconds since 1970
+	Uses    int      `json:"n,omitempty"`
 }
 
 // newToken draws the id and secret of a token for the overlay of.
-func newToken(of string, addrs []string, ca [32]byte) (Token, error) {
+func newToken(of string, addrs []string, ca Key) (Token, error) {
 	var b [idLen + secretLen]byte
 	rand.Read(b[:]) // never fails since Go 1.24
-	t := Token{Overlay: of, Addrs: addrs, CA: ca, ID: hex.EncodeToString(b[:idLen]), Secret: b[idLen:]}
+	t := Token{Overlay: of, Addrs: addrs, CA: ca, ID: hex.EncodeToString(b[:idLen]), Secret: b[idLen:], Uses: 1}
 	return t, t.check()
+}
+
+// Expired says that the token is too old by the clock now, give or take what clocks differ.
+func (t Token) Expired(now time.Time) bool {
+	return !t.Expires.IsZero() && now.After(t.Expires.Add(ClockSkew))
+}
+
+func (t Token) wire() wireToken {
+	w := wireToken{Overlay: t.Overlay, Addrs: t.Addrs, CA: t.CA[:], ID: t.ID, Secret: t.Secret, Uses: t.Uses}
+	if !t.Expires.IsZero() {
+		w.Expires = t.Expires.Unix()
+	}
+	return w
 }
 
 // String is the text to hand over. It contains the secret: print it once, never log it.
 func (t Token) String() string {
-	body, err := json.Marshal(wireToken{t.Overlay, t.Addrs, t.CA[:], t.ID, t.Secret})
+	body, err := json.Marshal(t.wire())
 	if err != nil {
 		panic("pki: a token of strings and bytes must encode: " + err.Error())
 	}
@@ -87,7 +106,10 @@ func ParseToken(s string) (Token, error) {
 	if len(w.CA) != 32 {
 		return Token{}, fmt.Errorf("cannot read the token: its CA fingerprint has %d bytes, not 32", len(w.CA))
 	}
-	t := Token{Overlay: w.Overlay, Addrs: w.Addrs, CA: [32]byte(w.CA), ID: w.ID, Secret: w.Secret}
+	t := Token{Overlay: w.Overlay, Addrs: w.Addrs, CA: Key(w.CA), ID: w.ID, Secret: w.Secret, Uses: w.Uses}
+	if w.Expires != 0 {
+		t.Expires = time.Unix(w.Expires, 0).UTC()
+	}
 	if err := t.check(); err != nil {
 		return Token{}, err
 	}
@@ -100,6 +122,9 @@ func (t Token) check() error {
 	}
 	if raw, err := hex.DecodeString(t.ID); err != nil || len(raw) != idLen || len(t.Secret) != secretLen {
 		return errors.New("cannot use the token: its id or secret has the wrong length")
+	}
+	if t.Uses < 0 || t.Uses > maxUses {
+		return fmt.Errorf("cannot use the token: it is for %d machines; 1 to %d are allowed", t.Uses, maxUses)
 	}
 	if len(t.Addrs) == 0 || len(t.Addrs) > maxAddrs {
 		return fmt.Errorf("cannot use the token: it has %d Proxy addresses; 1 to %d are allowed", len(t.Addrs), maxAddrs)

@@ -70,6 +70,12 @@ func (h *hub) call(from overlay.Name, c control.Call) {
 	p := h.p
 	h.calls.Go(func() {
 		a := control.Answer{ID: c.ID}
+		if a, ok := p.personal(from, c); ok {
+			if err := p.node.SendTo(from, a); err != nil {
+				p.cfg.Log.Debug("answer not sent", "to", from, "error", err)
+			}
+			return
+		}
 		if c.Node == "" || c.Node == p.node.Name() {
 			a = p.node.Serve(c)
 		} else if body, err := p.Forward(h.ctx, string(c.Node), c.Method, c.Body); err != nil {

@@ -26,6 +26,8 @@ func (h *hub) attached(now time.Time, peer overlay.Name, l *link.Link, hello con
 	rejoined := at.session == nil || at.hello.Boot != hello.Boot
 	at.session, at.hello, at.remote = l, hello, l.Remote().String()
 	h.register(peer, hello)
+	h.p.compareTrust(peer, hello.Trust)
+	h.p.seen(peer, l)
 	h.places.NodeHere(now, peer)
 	h.tell(peer, h.welcome())
 	h.tell(peer, h.tune())
@@ -81,7 +83,7 @@ func (h *hub) registerSelf() {
 func (h *hub) welcome() control.Welcome {
 	return control.Welcome{
 		Proxy: h.record.Proxy, Overlay: h.p.cfg.Node.Identity.Overlay, Boot: h.p.cfg.Node.Boot,
-		Generation: h.record.Generation, Bound: h.bound.Value().Value, Flood: h.record.Flood, ProbeKey: h.key,
+		Generation: h.record.Generation, Bound: h.bound.Value().Value, Flood: h.record.Flood, ProbeKey: h.key, Now: time.Now(),
 	}
 }
 

@@ -26,6 +26,8 @@ import (
 type Config struct {
 	Node  node.Config  // Hub is set by New
 	CA    *pki.CA      // signs the hosts' certificates
+	OldCA *pki.CA      // the one before, while it is still believed; nil for none
+	Vault Vault        // keeps new keys; nil keeps them in memory only
 	Store *store.Store // the record of the overlay, tokens
 	Adapt adapt.Config // at the first start; zero is fastpath in mode auto without limit
 	VTTIF vttif.Config // zero is the defaults
@@ -40,6 +42,10 @@ type Proxy struct {
 	disk  *store.Writer // of the record
 	ready chan struct{}
 	ended chan struct{} // closed when the hub looks at no mail any more
+
+	authority *authority
+	ctx       context.Context // ends with Run, which sets it
+	tasks     sync.WaitGroup  // what is told to nodes beside the hub; Run waits for it
 }
 
 // New prepares a Proxy; Run starts it.
@@ -54,8 +60,12 @@ func New(cfg Config) (*Proxy, error) {
 	p.disk = store.NewWriter(cfg.Store, p.diskSays)
 	cfg.Node.Hub = p
 	var err error
-	p.node, err = node.New(cfg.Node)
-	return p, err
+	if p.node, err = node.New(cfg.Node); err != nil {
+		return nil, err
+	}
+	p.authority = newAuthority(cfg.CA, cfg.OldCA)
+	p.node.Trust().Members(p.ledger().Holds)
+	return p, nil
 }
 
 // Node is the node that the Proxy runs on.
@@ -69,6 +79,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer close(p.ended)
 	defer p.write(ctx)()
 	group, ctx := errgroup.WithContext(ctx)
+	p.ctx = ctx
+	defer p.tasks.Wait()
 	group.Go(func() error { return p.node.Run(ctx) })
 	group.Go(func() error {
 		select {
@@ -81,6 +93,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 			return err
 		}
 		close(p.ready)
+		p.tasks.Go(func() { p.keepKeys(ctx) })
 		return h.run(ctx)
 	})
 	return group.Wait()
@@ -128,22 +141,6 @@ func (p *Proxy) Detached(peer overlay.Name, l *link.Link) {
 func (p *Proxy) Heard(peer overlay.Name, message any) {
 	p.mail.leave(func(h *hub) { h.heard(time.Now(), peer, message) })
 }
-
-// Join serves a stranger that wants to become a host.
-func (p *Proxy) Join(conn net.Conn) {
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(joinTimeout))
-	name, err := pki.AnswerJoin(conn, p.gate())
-	if err != nil {
-		p.cfg.Log.Warn("join refused", "from", conn.RemoteAddr().String(), "name", name, "error", err)
-		p.event("join.refused", fmt.Sprintf("%s asked to join and was refused", remoteHost(conn)), nil)
-		return
-	}
-	p.event("join", fmt.Sprintf("%s joined from %s", name, remoteHost(conn)), map[string]string{"node": name})
-}
-
-// joinTimeout bounds an enrolment: two small messages on any path.
-const joinTimeout = 10 * time.Second
 
 func remoteHost(conn net.Conn) string {
 	if at, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {

@@ -233,9 +233,6 @@ func (m *machine) answer(ctx context.Context, method string, body []byte) (a con
 		a.Body, err = own(ctx, body, m.node.ListRules)
 	case "GetCounters":
 		a.Body, err = own(ctx, body, m.node.GetCounters)
-		if m == m.w.proxy {
-			a.Body, err = own(ctx, body, m.proxy.GetCounters)
-		}
 	case "GetStatus":
 		a.Body, err = own(ctx, body, m.node.GetStatus)
 	default:
@@ -338,13 +335,10 @@ func (g *guest) times(number uint64) int {
 }
 
 // send gives the daemon one numbered frame and returns its number.
-func (g *guest) send(to ether.MAC) uint64 { return g.sendOf(to, 60) }
-
-// sendOf is send with a frame of so many bytes.
-func (g *guest) sendOf(to ether.MAC, size int) uint64 {
+func (g *guest) send(to ether.MAC) uint64 {
 	w := g.at.w
 	w.number++
-	f := make(ether.Frame, size)
+	f := make(ether.Frame, 60)
 	copy(f[0:], to[:])
 	copy(f[6:], g.mac[:])
 	binary.BigEndian.PutUint16(f[12:], probeType)

@@ -47,6 +47,17 @@ type Daemon interface {
 	GetBound(context.Context, *api.GetBoundRequest) (*api.GetBoundResponse, error)
 	SetBound(context.Context, *api.SetBoundRequest) (*api.SetBoundResponse, error)
 	CreateToken(context.Context, *api.CreateTokenRequest) (*api.CreateTokenResponse, error)
+	ListTokens(context.Context, *api.ListTokensRequest) (*api.ListTokensResponse, error)
+	RevokeToken(context.Context, *api.RevokeTokenRequest) (*api.RevokeTokenResponse, error)
+
+	// Whom to believe.
+	ApproveNode(context.Context, *api.ApproveNodeRequest) (*api.ApproveNodeResponse, error)
+	RevokeNode(context.Context, *api.RevokeNodeRequest) (*api.RevokeNodeResponse, error)
+	RotateCA(context.Context, *api.RotateCARequest) (*api.RotateCAResponse, error)
+	CreateClient(context.Context, *api.CreateClientRequest) (*api.CreateClientResponse, error)
+	ListKeys(context.Context, *api.ListKeysRequest) (*api.ListKeysResponse, error)
+	ForgetKey(context.Context, *api.ForgetKeyRequest) (*api.ForgetKeyResponse, error)
+	Leave(context.Context, *api.LeaveRequest) (*api.LeaveResponse, error)
 
 	// Inference and adaptation.
 	GetApp(context.Context, *api.GetAppRequest) (*api.GetAppResponse, error)

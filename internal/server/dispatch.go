@@ -83,7 +83,7 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 	case "GetCounters":
 		return unary(ctx, d, body, d.GetCounters)
 	}
-	return nil, api.Errorf(connect.CodeUnimplemented, "cannot answer %q: node %s knows no such call; is it an older version?", method, d.Name())
+	return dispatchTrust(ctx, d, method, body)
 }
 
 // unary decodes a request, makes the call and encodes the response.

@@ -63,6 +63,10 @@ func metrics(ctx context.Context, d Daemon) (string, error) {
 	e.one("vnet_links", "gauge", "Links of the node.", float64(s.GetLinks()))
 	e.one("vnet_links_up", "gauge", "Links of the node that are up.", float64(s.GetLinksUp()))
 	e.one("vnet_rules", "gauge", "Forwarding rules at the node.", float64(s.GetRules()))
+	if end := s.GetCertificateEnds(); end != nil {
+		e.one("vnet_certificate_end_time_seconds", "gauge", "When the node's certificate ends, since 1970; it renews itself at two thirds of its life.", float64(end.GetSeconds()))
+	}
+	e.one("vnet_trust_list", "gauge", "Number of the newest list of revoked keys that the node has stored.", float64(s.GetTrust()))
 	e.one("vnet_warnings", "gauge", "What a person should look at; see vnet status.", float64(len(s.GetWarnings())))
 	e.counters(counters.GetTotal())
 	if s.GetRole() == api.Role_ROLE_PROXY {

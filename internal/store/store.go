@@ -22,7 +22,7 @@ type engine interface {
 
 // Tx is one transaction. It must not be used after the function it was given to returns. A bucket comes into being with
 // its first key. Names of buckets and keys must not be empty.
-type Tx interface {
+type Tx = interface {
 	// Get returns a copy of the value, nil when there is none. A value that was stored empty is empty, not nil.
 	Get(bucket, key string) []byte
 	Put(bucket, key string, value []byte) error

@@ -42,6 +42,7 @@ type Envelope struct {
 	//	*Envelope_Ready
 	//	*Envelope_Event
 	//	*Envelope_Tune
+	//	*Envelope_TrustList
 	Body          isEnvelope_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -192,6 +193,15 @@ func (x *Envelope) GetTune() *Tune {
 	return nil
 }
 
+func (x *Envelope) GetTrustList() []byte {
+	if x != nil {
+		if x, ok := x.Body.(*Envelope_TrustList); ok {
+			return x.TrustList
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Body interface {
 	isEnvelope_Body()
 }
@@ -244,6 +254,10 @@ type Envelope_Tune struct {
 	Tune *Tune `protobuf:"bytes,12,opt,name=tune,proto3,oneof"`
 }
 
+type Envelope_TrustList struct {
+	TrustList []byte `protobuf:"bytes,13,opt,name=trust_list,json=trustList,proto3,oneof"` // only to who has said in Hello or Ready that it knows of it
+}
+
 func (*Envelope_Hello) isEnvelope_Body() {}
 
 func (*Envelope_Welcome) isEnvelope_Body() {}
@@ -267,6 +281,8 @@ func (*Envelope_Ready) isEnvelope_Body() {}
 func (*Envelope_Event) isEnvelope_Body() {}
 
 func (*Envelope_Tune) isEnvelope_Body() {}
+
+func (*Envelope_TrustList) isEnvelope_Body() {}
 
 // Tune tells a host how often the Proxy wants to hear of its traffic.
 type Tune struct {
@@ -317,6 +333,7 @@ func (x *Tune) GetReportUs() int64 {
 // the first message of whoever dialled a link that is not a star link.
 type Ready struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Trust         uint64                 `protobuf:"varint,1,opt,name=trust,proto3" json:"trust,omitempty"` // as in Hello
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +368,13 @@ func (*Ready) Descriptor() ([]byte, []int) {
 	return file_control_v1_control_proto_rawDescGZIP(), []int{2}
 }
 
+func (x *Ready) GetTrust() uint64 {
+	if x != nil {
+		return x.Trust
+	}
+	return 0
+}
+
 // Hello opens a session: what the host is, and what it really holds.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -362,6 +386,7 @@ type Hello struct {
 	Links         []*Link                `protobuf:"bytes,6,rep,name=links,proto3" json:"links,omitempty"`            // the links it has, the star included
 	Rules         []*Rule                `protobuf:"bytes,7,rep,name=rules,proto3" json:"rules,omitempty"`            // user and adapted rules it holds
 	Generation    uint64                 `protobuf:"varint,8,opt,name=generation,proto3" json:"generation,omitempty"` // of the overlay as it last heard
+	Trust         uint64                 `protobuf:"varint,9,opt,name=trust,proto3" json:"trust,omitempty"`           // number of the newest trust list it has, plus 1; 0: a version that knows of none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -448,6 +473,13 @@ func (x *Hello) GetRules() []*Rule {
 func (x *Hello) GetGeneration() uint64 {
 	if x != nil {
 		return x.Generation
+	}
+	return 0
+}
+
+func (x *Hello) GetTrust() uint64 {
+	if x != nil {
+		return x.Trust
 	}
 	return 0
 }
@@ -682,6 +714,7 @@ type Welcome struct {
 	BoundUs       int64                  `protobuf:"varint,5,opt,name=bound_us,json=boundUs,proto3" json:"bound_us,omitempty"` // configuration-time bound, microseconds
 	Flood         bool                   `protobuf:"varint,6,opt,name=flood,proto3" json:"flood,omitempty"`
 	ProbeKey      []byte                 `protobuf:"bytes,7,opt,name=probe_key,json=probeKey,proto3" json:"probe_key,omitempty"` // signs loop probes
+	NowUs         int64                  `protobuf:"varint,8,opt,name=now_us,json=nowUs,proto3" json:"now_us,omitempty"`         // the Proxy's clock, microseconds since 1970
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -763,6 +796,13 @@ func (x *Welcome) GetProbeKey() []byte {
 		return x.ProbeKey
 	}
 	return nil
+}
+
+func (x *Welcome) GetNowUs() int64 {
+	if x != nil {
+		return x.NowUs
+	}
+	return 0
 }
 
 type Announce struct {
@@ -1837,7 +1877,7 @@ var File_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x18control/v1/control.proto\x12\x0fvnet.control.v1\"\x9c\x05\n" +
+	"\x18control/v1/control.proto\x12\x0fvnet.control.v1\"\xbd\x05\n" +
 	"\bEnvelope\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.vnet.control.v1.HelloH\x00R\x05hello\x124\n" +
 	"\awelcome\x18\x02 \x01(\v2\x18.vnet.control.v1.WelcomeH\x00R\awelcome\x127\n" +
@@ -1852,11 +1892,14 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x05ready\x18\n" +
 	" \x01(\v2\x16.vnet.control.v1.ReadyH\x00R\x05ready\x12.\n" +
 	"\x05event\x18\v \x01(\v2\x16.vnet.control.v1.EventH\x00R\x05event\x12+\n" +
-	"\x04tune\x18\f \x01(\v2\x15.vnet.control.v1.TuneH\x00R\x04tuneB\x06\n" +
+	"\x04tune\x18\f \x01(\v2\x15.vnet.control.v1.TuneH\x00R\x04tune\x12\x1f\n" +
+	"\n" +
+	"trust_list\x18\r \x01(\fH\x00R\ttrustListB\x06\n" +
 	"\x04body\"#\n" +
 	"\x04Tune\x12\x1b\n" +
-	"\treport_us\x18\x01 \x01(\x03R\breportUs\"\a\n" +
-	"\x05Ready\"\x90\x02\n" +
+	"\treport_us\x18\x01 \x01(\x03R\breportUs\"\x1d\n" +
+	"\x05Ready\x12\x14\n" +
+	"\x05trust\x18\x01 \x01(\x04R\x05trust\"\xa6\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -1869,7 +1912,8 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x05rules\x18\a \x03(\v2\x15.vnet.control.v1.RuleR\x05rules\x12\x1e\n" +
 	"\n" +
 	"generation\x18\b \x01(\x04R\n" +
-	"generation\">\n" +
+	"generation\x12\x14\n" +
+	"\x05trust\x18\t \x01(\x04R\x05trust\">\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03lan\x18\x02 \x01(\bR\x03lan\x12\x10\n" +
@@ -1886,7 +1930,7 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x03src\x18\x03 \x01(\tR\x03src\x12\x10\n" +
 	"\x03dst\x18\x04 \x01(\tR\x03dst\x12\x10\n" +
 	"\x03out\x18\x05 \x01(\tR\x03out\x12\x16\n" +
-	"\x06origin\x18\x06 \x01(\tR\x06origin\"\xbb\x01\n" +
+	"\x06origin\x18\x06 \x01(\tR\x06origin\"\xd2\x01\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12\x18\n" +
 	"\aoverlay\x18\x02 \x01(\tR\aoverlay\x12\x12\n" +
@@ -1896,7 +1940,8 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"generation\x12\x19\n" +
 	"\bbound_us\x18\x05 \x01(\x03R\aboundUs\x12\x14\n" +
 	"\x05flood\x18\x06 \x01(\bR\x05flood\x12\x1b\n" +
-	"\tprobe_key\x18\a \x01(\fR\bprobeKey\"_\n" +
+	"\tprobe_key\x18\a \x01(\fR\bprobeKey\x12\x15\n" +
+	"\x06now_us\x18\b \x01(\x03R\x05nowUs\"_\n" +
 	"\bAnnounce\x12\x12\n" +
 	"\x04boot\x18\x01 \x01(\x04R\x04boot\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12-\n" +
@@ -2080,6 +2125,7 @@ func file_control_v1_control_proto_init() {
 		(*Envelope_Ready)(nil),
 		(*Envelope_Event)(nil),
 		(*Envelope_Tune)(nil),
+		(*Envelope_TrustList)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

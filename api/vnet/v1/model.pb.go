@@ -556,8 +556,12 @@ type Status struct {
 	// What a person should look at, most urgent first; empty when all is well.
 	Warnings []string `protobuf:"bytes,15,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// One line, such as "auto: ring of 4 VMs, 4 fast paths"; Proxy only.
-	Adaptation    string `protobuf:"bytes,16,opt,name=adaptation,proto3" json:"adaptation,omitempty"`
-	BootId        string `protobuf:"bytes,17,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Adaptation string `protobuf:"bytes,16,opt,name=adaptation,proto3" json:"adaptation,omitempty"`
+	BootId     string `protobuf:"bytes,17,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// End of the certificate the node shows; it renews itself at two thirds of its life.
+	CertificateEnds *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=certificate_ends,json=certificateEnds,proto3" json:"certificate_ends,omitempty"`
+	// Number of the newest signed list of revoked keys and authorities that the node has stored; 0 before the first.
+	Trust         uint64 `protobuf:"varint,19,opt,name=trust,proto3" json:"trust,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -709,6 +713,20 @@ func (x *Status) GetBootId() string {
 		return x.BootId
 	}
 	return ""
+}
+
+func (x *Status) GetCertificateEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CertificateEnds
+	}
+	return nil
+}
+
+func (x *Status) GetTrust() uint64 {
+	if x != nil {
+		return x.Trust
+	}
+	return 0
 }
 
 type Node struct {
@@ -4091,7 +4109,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"7\n" +
 	"\x05Drops\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\x8f\x04\n" +
+	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\xec\x04\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12\x18\n" +
@@ -4112,7 +4130,9 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"adaptation\x18\x10 \x01(\tR\n" +
 	"adaptation\x12\x17\n" +
-	"\aboot_id\x18\x11 \x01(\tR\x06bootId\"\x89\x02\n" +
+	"\aboot_id\x18\x11 \x01(\tR\x06bootId\x12E\n" +
+	"\x10certificate_ends\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x0fcertificateEnds\x12\x14\n" +
+	"\x05trust\x18\x13 \x01(\x04R\x05trust\"\x89\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12\x18\n" +
@@ -4546,79 +4566,80 @@ var file_vnet_v1_model_proto_depIdxs = []int32{
 	47, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
-	0,  // 5: vnet.v1.Node.role:type_name -> vnet.v1.Role
-	1,  // 6: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	46, // 7: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
-	12, // 8: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	46, // 9: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
-	2,  // 10: vnet.v1.Port.state:type_name -> vnet.v1.PortState
-	9,  // 11: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
-	3,  // 12: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
-	4,  // 13: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
-	6,  // 14: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
-	5,  // 15: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	46, // 16: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
-	9,  // 17: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
-	18, // 18: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
-	12, // 19: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
-	20, // 20: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
-	0,  // 21: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
-	1,  // 22: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
-	19, // 23: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
-	16, // 24: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
-	47, // 25: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	47, // 26: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	47, // 27: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	46, // 28: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	46, // 29: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
-	26, // 30: vnet.v1.App.groups:type_name -> vnet.v1.Group
-	25, // 31: vnet.v1.App.inference:type_name -> vnet.v1.Inference
-	47, // 32: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
-	47, // 33: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
-	47, // 34: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
-	47, // 35: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
-	47, // 36: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
-	28, // 37: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
-	27, // 38: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
-	46, // 39: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
-	47, // 40: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
-	46, // 41: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 42: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	37, // 43: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	38, // 44: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	40, // 45: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	46, // 46: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
-	33, // 47: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
-	31, // 48: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
-	32, // 49: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
-	34, // 50: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
-	47, // 51: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
-	46, // 52: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
-	46, // 53: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
-	46, // 54: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
-	46, // 55: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
-	47, // 56: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
-	33, // 57: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
-	31, // 58: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
-	46, // 59: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	46, // 60: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	39, // 61: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	31, // 62: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
-	38, // 63: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	46, // 64: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	41, // 65: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	47, // 66: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	33, // 67: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
-	47, // 68: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	43, // 69: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 70: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	46, // 71: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	45, // 72: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	46, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
+	0,  // 6: vnet.v1.Node.role:type_name -> vnet.v1.Role
+	1,  // 7: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
+	46, // 8: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	12, // 9: vnet.v1.Node.vms:type_name -> vnet.v1.VM
+	46, // 10: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	2,  // 11: vnet.v1.Port.state:type_name -> vnet.v1.PortState
+	9,  // 12: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
+	3,  // 13: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
+	4,  // 14: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
+	6,  // 15: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
+	5,  // 16: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
+	46, // 17: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	9,  // 18: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
+	18, // 19: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
+	12, // 20: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
+	20, // 21: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
+	0,  // 22: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
+	1,  // 23: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
+	19, // 24: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
+	16, // 25: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
+	47, // 26: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	47, // 27: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	47, // 28: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	46, // 29: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	46, // 30: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	26, // 31: vnet.v1.App.groups:type_name -> vnet.v1.Group
+	25, // 32: vnet.v1.App.inference:type_name -> vnet.v1.Inference
+	47, // 33: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
+	47, // 34: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
+	47, // 35: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
+	47, // 36: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
+	47, // 37: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
+	28, // 38: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
+	27, // 39: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
+	46, // 40: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
+	47, // 41: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	46, // 42: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 43: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	37, // 44: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	38, // 45: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	40, // 46: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	46, // 47: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
+	33, // 48: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
+	31, // 49: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
+	32, // 50: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
+	34, // 51: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
+	47, // 52: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
+	46, // 53: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
+	46, // 54: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
+	46, // 55: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
+	46, // 56: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
+	47, // 57: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
+	33, // 58: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
+	31, // 59: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
+	46, // 60: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	46, // 61: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	39, // 62: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	31, // 63: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
+	38, // 64: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	46, // 65: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	41, // 66: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	47, // 67: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	33, // 68: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
+	47, // 69: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	43, // 70: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 71: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	46, // 72: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	45, // 73: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	74, // [74:74] is the sub-list for method output_type
+	74, // [74:74] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }

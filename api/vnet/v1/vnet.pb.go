@@ -2052,7 +2052,11 @@ type CreateTokenRequest struct {
 	// The only node name it is good for; empty: any free name.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// Where the joining machine is to find the Proxy, HOST:PORT; empty: what the Proxy believes.
-	Addresses     []string `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Addresses []string `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// Machines it lets in; 0 is one.
+	Uses uint32 `protobuf:"varint,5,opt,name=uses,proto3" json:"uses,omitempty"`
+	// Each of them waits until ApproveNode.
+	Approve       bool `protobuf:"varint,6,opt,name=approve,proto3" json:"approve,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2115,11 +2119,27 @@ func (x *CreateTokenRequest) GetAddresses() []string {
 	return nil
 }
 
+func (x *CreateTokenRequest) GetUses() uint32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *CreateTokenRequest) GetApprove() bool {
+	if x != nil {
+		return x.Approve
+	}
+	return false
+}
+
 type CreateTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Holds a secret: shown once, kept nowhere.
-	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	Token   string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	// Names the token in lists; no secret.
+	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2168,6 +2188,1245 @@ func (x *CreateTokenResponse) GetExpires() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CreateTokenResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ListTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListTokensRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type ListTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*Token               `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type Token struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Made    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=made,proto3" json:"made,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	Name    string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Uses    uint32                 `protobuf:"varint,5,opt,name=uses,proto3" json:"uses,omitempty"`
+	UsedBy  []string               `protobuf:"bytes,6,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	Approve bool                   `protobuf:"varint,7,opt,name=approve,proto3" json:"approve,omitempty"`
+	// It would still let a machine in.
+	Live          bool `protobuf:"varint,8,opt,name=live,proto3" json:"live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetMade() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Made
+	}
+	return nil
+}
+
+func (x *Token) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetUses() uint32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *Token) GetUsedBy() []string {
+	if x != nil {
+		return x.UsedBy
+	}
+	return nil
+}
+
+func (x *Token) GetApprove() bool {
+	if x != nil {
+		return x.Approve
+	}
+	return false
+}
+
+func (x *Token) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+type RevokeTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenRequest) Reset() {
+	*x = RevokeTokenRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenRequest) ProtoMessage() {}
+
+func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
+func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *RevokeTokenRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RevokeTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RevokeTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenResponse) Reset() {
+	*x = RevokeTokenResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenResponse) ProtoMessage() {}
+
+func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
+func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+}
+
+type ApproveNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Refused if its fingerprint is another; empty: any.
+	Key           string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveNodeRequest) Reset() {
+	*x = ApproveNodeRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveNodeRequest) ProtoMessage() {}
+
+func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveNodeRequest.ProtoReflect.Descriptor instead.
+func (*ApproveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ApproveNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ApproveNodeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ApproveNodeRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type ApproveNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *NodeKey               `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveNodeResponse) Reset() {
+	*x = ApproveNodeResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveNodeResponse) ProtoMessage() {}
+
+func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveNodeResponse.ProtoReflect.Descriptor instead.
+func (*ApproveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ApproveNodeResponse) GetKey() *NodeKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type RevokeNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeNodeRequest) Reset() {
+	*x = RevokeNodeRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeNodeRequest) ProtoMessage() {}
+
+func (x *RevokeNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeNodeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeNodeRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *RevokeNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RevokeNodeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RevokeNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Nodes that have stored it.
+	Stored []string `protobuf:"bytes,2,rep,name=stored,proto3" json:"stored,omitempty"`
+	// Nodes that have not; they learn it from any node at their next handshake.
+	NotTold       []*NotTold `protobuf:"bytes,3,rep,name=not_told,json=notTold,proto3" json:"not_told,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeNodeResponse) Reset() {
+	*x = RevokeNodeResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeNodeResponse) ProtoMessage() {}
+
+func (x *RevokeNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeNodeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeNodeResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RevokeNodeResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RevokeNodeResponse) GetStored() []string {
+	if x != nil {
+		return x.Stored
+	}
+	return nil
+}
+
+func (x *RevokeNodeResponse) GetNotTold() []*NotTold {
+	if x != nil {
+		return x.NotTold
+	}
+	return nil
+}
+
+type NotTold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotTold) Reset() {
+	*x = NotTold{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotTold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotTold) ProtoMessage() {}
+
+func (x *NotTold) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotTold.ProtoReflect.Descriptor instead.
+func (*NotTold) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *NotTold) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NotTold) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type RotateCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Stop believing the old authority now, whoever still needs it.
+	Finish bool `protobuf:"varint,2,opt,name=finish,proto3" json:"finish,omitempty"`
+	// Begin although nodes are away or too old.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCARequest) Reset() {
+	*x = RotateCARequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCARequest) ProtoMessage() {}
+
+func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
+func (*RotateCARequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *RotateCARequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RotateCARequest) GetFinish() bool {
+	if x != nil {
+		return x.Finish
+	}
+	return false
+}
+
+func (x *RotateCARequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RotateCAResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Fingerprint of the authority that signs now.
+	Ca string `protobuf:"bytes,1,opt,name=ca,proto3" json:"ca,omitempty"`
+	// And of the one it replaces, while that is believed.
+	OldCa         string                 `protobuf:"bytes,2,opt,name=old_ca,json=oldCa,proto3" json:"old_ca,omitempty"`
+	OldEnds       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=old_ends,json=oldEnds,proto3" json:"old_ends,omitempty"`
+	Stored        []string               `protobuf:"bytes,4,rep,name=stored,proto3" json:"stored,omitempty"`
+	NotTold       []*NotTold             `protobuf:"bytes,5,rep,name=not_told,json=notTold,proto3" json:"not_told,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCAResponse) Reset() {
+	*x = RotateCAResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCAResponse) ProtoMessage() {}
+
+func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCAResponse.ProtoReflect.Descriptor instead.
+func (*RotateCAResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *RotateCAResponse) GetCa() string {
+	if x != nil {
+		return x.Ca
+	}
+	return ""
+}
+
+func (x *RotateCAResponse) GetOldCa() string {
+	if x != nil {
+		return x.OldCa
+	}
+	return ""
+}
+
+func (x *RotateCAResponse) GetOldEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldEnds
+	}
+	return nil
+}
+
+func (x *RotateCAResponse) GetStored() []string {
+	if x != nil {
+		return x.Stored
+	}
+	return nil
+}
+
+func (x *RotateCAResponse) GetNotTold() []*NotTold {
+	if x != nil {
+		return x.NotTold
+	}
+	return nil
+}
+
+type CreateClientRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// read, operate or admin.
+	Role string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	// Not set: 90 days.
+	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateClientRequest) Reset() {
+	*x = CreateClientRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateClientRequest) ProtoMessage() {}
+
+func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateClientRequest.ProtoReflect.Descriptor instead.
+func (*CreateClientRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *CreateClientRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *CreateClientRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateClientRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *CreateClientRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+type CreateClientResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key and certificates in PEM, and where the Proxy is. Holds a secret: shown once, kept nowhere.
+	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	Addresses     []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateClientResponse) Reset() {
+	*x = CreateClientResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateClientResponse) ProtoMessage() {}
+
+func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateClientResponse.ProtoReflect.Descriptor instead.
+func (*CreateClientResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *CreateClientResponse) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *CreateClientResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *CreateClientResponse) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+type ListKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysRequest) Reset() {
+	*x = ListKeysRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysRequest) ProtoMessage() {}
+
+func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListKeysRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ListKeysRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type ListKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that answers, first; then by name.
+	Keys    []*NodeKey    `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Revoked []*Revocation `protobuf:"bytes,2,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	// Fingerprint of the certificate authority that signs.
+	Ca            string `protobuf:"bytes,3,opt,name=ca,proto3" json:"ca,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysResponse) Reset() {
+	*x = ListKeysResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysResponse) ProtoMessage() {}
+
+func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListKeysResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ListKeysResponse) GetKeys() []*NodeKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListKeysResponse) GetRevoked() []*Revocation {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
+func (x *ListKeysResponse) GetCa() string {
+	if x != nil {
+		return x.Ca
+	}
+	return ""
+}
+
+type NodeKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// SHA256: and 43 characters of base64; empty if not seen yet.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// How it is known: own, seen (pinned at first sight), joined or waiting.
+	How    string                 `protobuf:"bytes,3,opt,name=how,proto3" json:"how,omitempty"`
+	Joined *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=joined,proto3" json:"joined,omitempty"`
+	// End of its certificate, where it is known.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeKey) Reset() {
+	*x = NodeKey{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeKey) ProtoMessage() {}
+
+func (x *NodeKey) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeKey.ProtoReflect.Descriptor instead.
+func (*NodeKey) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *NodeKey) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeKey) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *NodeKey) GetHow() string {
+	if x != nil {
+		return x.How
+	}
+	return ""
+}
+
+func (x *NodeKey) GetJoined() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Joined
+	}
+	return nil
+}
+
+func (x *NodeKey) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+type Revocation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	When          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=when,proto3" json:"when,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *Revocation) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Revocation) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Revocation) GetWhen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.When
+	}
+	return nil
+}
+
+type ForgetKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetKeyRequest) Reset() {
+	*x = ForgetKeyRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetKeyRequest) ProtoMessage() {}
+
+func (x *ForgetKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetKeyRequest.ProtoReflect.Descriptor instead.
+func (*ForgetKeyRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *ForgetKeyRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ForgetKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ForgetKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetKeyResponse) Reset() {
+	*x = ForgetKeyResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetKeyResponse) ProtoMessage() {}
+
+func (x *ForgetKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetKeyResponse.ProtoReflect.Descriptor instead.
+func (*ForgetKeyResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
+}
+
+type LeaveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveRequest) Reset() {
+	*x = LeaveRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveRequest) ProtoMessage() {}
+
+func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
+func (*LeaveRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *LeaveRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type LeaveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveResponse) Reset() {
+	*x = LeaveResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveResponse) ProtoMessage() {}
+
+func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
+func (*LeaveResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
+}
+
 type GetAppRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2177,7 +3436,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +3448,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +3461,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetAppRequest) GetNode() string {
@@ -2221,7 +3480,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +3492,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +3505,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -2265,7 +3524,7 @@ type GetTrafficRequest struct {
 
 func (x *GetTrafficRequest) Reset() {
 	*x = GetTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +3536,7 @@ func (x *GetTrafficRequest) String() string {
 func (*GetTrafficRequest) ProtoMessage() {}
 
 func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +3549,7 @@ func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficRequest.ProtoReflect.Descriptor instead.
 func (*GetTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetTrafficRequest) GetNode() string {
@@ -2313,7 +3572,7 @@ type GetTrafficResponse struct {
 
 func (x *GetTrafficResponse) Reset() {
 	*x = GetTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +3584,7 @@ func (x *GetTrafficResponse) String() string {
 func (*GetTrafficResponse) ProtoMessage() {}
 
 func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +3597,7 @@ func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficResponse.ProtoReflect.Descriptor instead.
 func (*GetTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetTrafficResponse) GetWindow() *durationpb.Duration {
@@ -2376,7 +3635,7 @@ type SetInferenceRequest struct {
 
 func (x *SetInferenceRequest) Reset() {
 	*x = SetInferenceRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +3647,7 @@ func (x *SetInferenceRequest) String() string {
 func (*SetInferenceRequest) ProtoMessage() {}
 
 func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +3660,7 @@ func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceRequest.ProtoReflect.Descriptor instead.
 func (*SetInferenceRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SetInferenceRequest) GetNode() string {
@@ -2441,7 +3700,7 @@ type SetInferenceResponse struct {
 
 func (x *SetInferenceResponse) Reset() {
 	*x = SetInferenceResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +3712,7 @@ func (x *SetInferenceResponse) String() string {
 func (*SetInferenceResponse) ProtoMessage() {}
 
 func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +3725,7 @@ func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceResponse.ProtoReflect.Descriptor instead.
 func (*SetInferenceResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SetInferenceResponse) GetInference() *Inference {
@@ -2485,7 +3744,7 @@ type RecordTrafficRequest struct {
 
 func (x *RecordTrafficRequest) Reset() {
 	*x = RecordTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +3756,7 @@ func (x *RecordTrafficRequest) String() string {
 func (*RecordTrafficRequest) ProtoMessage() {}
 
 func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +3769,7 @@ func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficRequest.ProtoReflect.Descriptor instead.
 func (*RecordTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RecordTrafficRequest) GetNode() string {
@@ -2530,7 +3789,7 @@ type RecordTrafficResponse struct {
 
 func (x *RecordTrafficResponse) Reset() {
 	*x = RecordTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +3801,7 @@ func (x *RecordTrafficResponse) String() string {
 func (*RecordTrafficResponse) ProtoMessage() {}
 
 func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +3814,7 @@ func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficResponse.ProtoReflect.Descriptor instead.
 func (*RecordTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RecordTrafficResponse) GetLine() []byte {
@@ -2574,7 +3833,7 @@ type GetAdaptationRequest struct {
 
 func (x *GetAdaptationRequest) Reset() {
 	*x = GetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +3845,7 @@ func (x *GetAdaptationRequest) String() string {
 func (*GetAdaptationRequest) ProtoMessage() {}
 
 func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +3858,7 @@ func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*GetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetAdaptationRequest) GetNode() string {
@@ -2618,7 +3877,7 @@ type GetAdaptationResponse struct {
 
 func (x *GetAdaptationResponse) Reset() {
 	*x = GetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +3889,7 @@ func (x *GetAdaptationResponse) String() string {
 func (*GetAdaptationResponse) ProtoMessage() {}
 
 func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +3902,7 @@ func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*GetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -2678,7 +3937,7 @@ type SetAdaptationRequest struct {
 
 func (x *SetAdaptationRequest) Reset() {
 	*x = SetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +3949,7 @@ func (x *SetAdaptationRequest) String() string {
 func (*SetAdaptationRequest) ProtoMessage() {}
 
 func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +3962,7 @@ func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*SetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SetAdaptationRequest) GetNode() string {
@@ -2778,7 +4037,7 @@ type SetAdaptationResponse struct {
 
 func (x *SetAdaptationResponse) Reset() {
 	*x = SetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +4049,7 @@ func (x *SetAdaptationResponse) String() string {
 func (*SetAdaptationResponse) ProtoMessage() {}
 
 func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +4062,7 @@ func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*SetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -2824,7 +4083,7 @@ type AcceptProposalRequest struct {
 
 func (x *AcceptProposalRequest) Reset() {
 	*x = AcceptProposalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +4095,7 @@ func (x *AcceptProposalRequest) String() string {
 func (*AcceptProposalRequest) ProtoMessage() {}
 
 func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +4108,7 @@ func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalRequest.ProtoReflect.Descriptor instead.
 func (*AcceptProposalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AcceptProposalRequest) GetNode() string {
@@ -2875,7 +4134,7 @@ type AcceptProposalResponse struct {
 
 func (x *AcceptProposalResponse) Reset() {
 	*x = AcceptProposalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2887,7 +4146,7 @@ func (x *AcceptProposalResponse) String() string {
 func (*AcceptProposalResponse) ProtoMessage() {}
 
 func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2900,7 +4159,7 @@ func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalResponse.ProtoReflect.Descriptor instead.
 func (*AcceptProposalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AcceptProposalResponse) GetTook() *durationpb.Duration {
@@ -2922,7 +4181,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +4193,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +4206,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ExplainRequest) GetNode() string {
@@ -2980,7 +4239,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +4251,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +4264,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ExplainResponse) GetExplanation() *Explanation {
@@ -3024,7 +4283,7 @@ type GetJournalRequest struct {
 
 func (x *GetJournalRequest) Reset() {
 	*x = GetJournalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +4295,7 @@ func (x *GetJournalRequest) String() string {
 func (*GetJournalRequest) ProtoMessage() {}
 
 func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +4308,7 @@ func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalRequest.ProtoReflect.Descriptor instead.
 func (*GetJournalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GetJournalRequest) GetNode() string {
@@ -3068,7 +4327,7 @@ type GetJournalResponse struct {
 
 func (x *GetJournalResponse) Reset() {
 	*x = GetJournalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +4339,7 @@ func (x *GetJournalResponse) String() string {
 func (*GetJournalResponse) ProtoMessage() {}
 
 func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +4352,7 @@ func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalResponse.ProtoReflect.Descriptor instead.
 func (*GetJournalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *GetJournalResponse) GetLine() []byte {
@@ -3116,7 +4375,7 @@ type WatchViewRequest struct {
 
 func (x *WatchViewRequest) Reset() {
 	*x = WatchViewRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3128,7 +4387,7 @@ func (x *WatchViewRequest) String() string {
 func (*WatchViewRequest) ProtoMessage() {}
 
 func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3141,7 +4400,7 @@ func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewRequest.ProtoReflect.Descriptor instead.
 func (*WatchViewRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *WatchViewRequest) GetNode() string {
@@ -3178,7 +4437,7 @@ type WatchViewResponse struct {
 
 func (x *WatchViewResponse) Reset() {
 	*x = WatchViewResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +4449,7 @@ func (x *WatchViewResponse) String() string {
 func (*WatchViewResponse) ProtoMessage() {}
 
 func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +4462,7 @@ func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewResponse.ProtoReflect.Descriptor instead.
 func (*WatchViewResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *WatchViewResponse) GetTime() *timestamppb.Timestamp {
@@ -3256,7 +4515,7 @@ type AcquireLeaseRequest struct {
 
 func (x *AcquireLeaseRequest) Reset() {
 	*x = AcquireLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +4527,7 @@ func (x *AcquireLeaseRequest) String() string {
 func (*AcquireLeaseRequest) ProtoMessage() {}
 
 func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +4540,7 @@ func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *AcquireLeaseRequest) GetNode() string {
@@ -3322,7 +4581,7 @@ type AcquireLeaseResponse struct {
 
 func (x *AcquireLeaseResponse) Reset() {
 	*x = AcquireLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +4593,7 @@ func (x *AcquireLeaseResponse) String() string {
 func (*AcquireLeaseResponse) ProtoMessage() {}
 
 func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +4606,7 @@ func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *AcquireLeaseResponse) GetToken() string {
@@ -3374,7 +4633,7 @@ type ReleaseLeaseRequest struct {
 
 func (x *ReleaseLeaseRequest) Reset() {
 	*x = ReleaseLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +4645,7 @@ func (x *ReleaseLeaseRequest) String() string {
 func (*ReleaseLeaseRequest) ProtoMessage() {}
 
 func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +4658,7 @@ func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ReleaseLeaseRequest) GetNode() string {
@@ -3424,7 +4683,7 @@ type ReleaseLeaseResponse struct {
 
 func (x *ReleaseLeaseResponse) Reset() {
 	*x = ReleaseLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +4695,7 @@ func (x *ReleaseLeaseResponse) String() string {
 func (*ReleaseLeaseResponse) ProtoMessage() {}
 
 func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +4708,7 @@ func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{85}
 }
 
 type ApplyPlanRequest struct {
@@ -3466,7 +4725,7 @@ type ApplyPlanRequest struct {
 
 func (x *ApplyPlanRequest) Reset() {
 	*x = ApplyPlanRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +4737,7 @@ func (x *ApplyPlanRequest) String() string {
 func (*ApplyPlanRequest) ProtoMessage() {}
 
 func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +4750,7 @@ func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanRequest.ProtoReflect.Descriptor instead.
 func (*ApplyPlanRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ApplyPlanRequest) GetNode() string {
@@ -3537,7 +4796,7 @@ type ApplyPlanResponse struct {
 
 func (x *ApplyPlanResponse) Reset() {
 	*x = ApplyPlanResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3549,7 +4808,7 @@ func (x *ApplyPlanResponse) String() string {
 func (*ApplyPlanResponse) ProtoMessage() {}
 
 func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3562,7 +4821,7 @@ func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanResponse.ProtoReflect.Descriptor instead.
 func (*ApplyPlanResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ApplyPlanResponse) GetProposal() uint64 {
@@ -3596,7 +4855,7 @@ func (x *ApplyPlanResponse) GetNotDone() []*Refusal {
 type GetCountersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// All nodes, not only the one that answers.
+	// All nodes, not only the one that answers; from the Proxy.
 	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3604,7 +4863,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3616,7 +4875,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3629,7 +4888,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -3647,18 +4906,16 @@ func (x *GetCountersRequest) GetAll() bool {
 }
 
 type GetCountersResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Nodes []*NodeCounters        `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Total *Counters              `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
-	// Of all nodes: those that are away or did not answer, so that the total is without them.
-	Silent        []string `protobuf:"bytes,3,rep,name=silent,proto3" json:"silent,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*NodeCounters        `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Total         *Counters              `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +4927,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +4940,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -3696,13 +4953,6 @@ func (x *GetCountersResponse) GetNodes() []*NodeCounters {
 func (x *GetCountersResponse) GetTotal() *Counters {
 	if x != nil {
 		return x.Total
-	}
-	return nil
-}
-
-func (x *GetCountersResponse) GetSilent() []string {
-	if x != nil {
-		return x.Silent
 	}
 	return nil
 }
@@ -3720,7 +4970,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3732,7 +4982,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3745,7 +4995,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -3778,7 +5028,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3790,7 +5040,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3803,7 +5053,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -3936,15 +5186,94 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
 	"\x05value\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05value\"8\n" +
 	"\x10SetBoundResponse\x12$\n" +
-	"\x05bound\x18\x01 \x01(\v2\x0e.vnet.v1.BoundR\x05bound\"\x87\x01\n" +
+	"\x05bound\x18\x01 \x01(\v2\x0e.vnet.v1.BoundR\x05bound\"\xb5\x01\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\tR\taddresses\"a\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x12\n" +
+	"\x04uses\x18\x05 \x01(\rR\x04uses\x12\x18\n" +
+	"\aapprove\x18\x06 \x01(\bR\aapprove\"q\n" +
 	"\x13CreateTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x124\n" +
-	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"#\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\"'\n" +
+	"\x11ListTokensRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"<\n" +
+	"\x12ListTokensResponse\x12&\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x0e.vnet.v1.TokenR\x06tokens\"\xec\x01\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
+	"\x04made\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04made\x124\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n" +
+	"\x04uses\x18\x05 \x01(\rR\x04uses\x12\x17\n" +
+	"\aused_by\x18\x06 \x03(\tR\x06usedBy\x12\x18\n" +
+	"\aapprove\x18\a \x01(\bR\aapprove\x12\x12\n" +
+	"\x04live\x18\b \x01(\bR\x04live\"8\n" +
+	"\x12RevokeTokenRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x15\n" +
+	"\x13RevokeTokenResponse\"N\n" +
+	"\x12ApproveNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"9\n" +
+	"\x13ApproveNodeResponse\x12\"\n" +
+	"\x03key\x18\x01 \x01(\v2\x10.vnet.v1.NodeKeyR\x03key\";\n" +
+	"\x11RevokeNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"k\n" +
+	"\x12RevokeNodeResponse\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06stored\x18\x02 \x03(\tR\x06stored\x12+\n" +
+	"\bnot_told\x18\x03 \x03(\v2\x10.vnet.v1.NotToldR\anotTold\"/\n" +
+	"\aNotTold\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"S\n" +
+	"\x0fRotateCARequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06finish\x18\x02 \x01(\bR\x06finish\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\xb5\x01\n" +
+	"\x10RotateCAResponse\x12\x0e\n" +
+	"\x02ca\x18\x01 \x01(\tR\x02ca\x12\x15\n" +
+	"\x06old_ca\x18\x02 \x01(\tR\x05oldCa\x125\n" +
+	"\bold_ends\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aoldEnds\x12\x16\n" +
+	"\x06stored\x18\x04 \x03(\tR\x06stored\x12+\n" +
+	"\bnot_told\x18\x05 \x03(\v2\x10.vnet.v1.NotToldR\anotTold\"~\n" +
+	"\x13CreateClientRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x86\x01\n" +
+	"\x14CreateClientResponse\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\x124\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x1c\n" +
+	"\taddresses\x18\x03 \x03(\tR\taddresses\"%\n" +
+	"\x0fListKeysRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"w\n" +
+	"\x10ListKeysResponse\x12$\n" +
+	"\x04keys\x18\x01 \x03(\v2\x10.vnet.v1.NodeKeyR\x04keys\x12-\n" +
+	"\arevoked\x18\x02 \x03(\v2\x13.vnet.v1.RevocationR\arevoked\x12\x0e\n" +
+	"\x02ca\x18\x03 \x01(\tR\x02ca\"\xab\x01\n" +
+	"\aNodeKey\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x10\n" +
+	"\x03how\x18\x03 \x01(\tR\x03how\x122\n" +
+	"\x06joined\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06joined\x124\n" +
+	"\aexpires\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"b\n" +
+	"\n" +
+	"Revocation\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12.\n" +
+	"\x04when\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04when\":\n" +
+	"\x10ForgetKeyRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x13\n" +
+	"\x11ForgetKeyResponse\"\"\n" +
+	"\fLeaveRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\x0f\n" +
+	"\rLeaveResponse\"#\n" +
 	"\rGetAppRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"0\n" +
 	"\x0eGetAppResponse\x12\x1e\n" +
@@ -4046,17 +5375,16 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\bnot_done\x18\x04 \x03(\v2\x10.vnet.v1.RefusalR\anotDone\":\n" +
 	"\x12GetCountersRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
-	"\x03all\x18\x02 \x01(\bR\x03all\"\x83\x01\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\"k\n" +
 	"\x13GetCountersResponse\x12+\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x15.vnet.v1.NodeCountersR\x05nodes\x12'\n" +
-	"\x05total\x18\x02 \x01(\v2\x11.vnet.v1.CountersR\x05total\x12\x16\n" +
-	"\x06silent\x18\x03 \x03(\tR\x06silent\"X\n" +
+	"\x05total\x18\x02 \x01(\v2\x11.vnet.v1.CountersR\x05total\"X\n" +
 	"\x12WatchEventsRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x87\x13\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xf4\x17\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -4079,7 +5407,18 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05Trace\x12\x15.vnet.v1.TraceRequest\x1a\x16.vnet.v1.TraceResponse\x12?\n" +
 	"\bGetBound\x12\x18.vnet.v1.GetBoundRequest\x1a\x19.vnet.v1.GetBoundResponse\x12?\n" +
 	"\bSetBound\x12\x18.vnet.v1.SetBoundRequest\x1a\x19.vnet.v1.SetBoundResponse\x12H\n" +
-	"\vCreateToken\x12\x1b.vnet.v1.CreateTokenRequest\x1a\x1c.vnet.v1.CreateTokenResponse\x129\n" +
+	"\vCreateToken\x12\x1b.vnet.v1.CreateTokenRequest\x1a\x1c.vnet.v1.CreateTokenResponse\x12E\n" +
+	"\n" +
+	"ListTokens\x12\x1a.vnet.v1.ListTokensRequest\x1a\x1b.vnet.v1.ListTokensResponse\x12H\n" +
+	"\vRevokeToken\x12\x1b.vnet.v1.RevokeTokenRequest\x1a\x1c.vnet.v1.RevokeTokenResponse\x12H\n" +
+	"\vApproveNode\x12\x1b.vnet.v1.ApproveNodeRequest\x1a\x1c.vnet.v1.ApproveNodeResponse\x12E\n" +
+	"\n" +
+	"RevokeNode\x12\x1a.vnet.v1.RevokeNodeRequest\x1a\x1b.vnet.v1.RevokeNodeResponse\x12?\n" +
+	"\bRotateCA\x12\x18.vnet.v1.RotateCARequest\x1a\x19.vnet.v1.RotateCAResponse\x12K\n" +
+	"\fCreateClient\x12\x1c.vnet.v1.CreateClientRequest\x1a\x1d.vnet.v1.CreateClientResponse\x12?\n" +
+	"\bListKeys\x12\x18.vnet.v1.ListKeysRequest\x1a\x19.vnet.v1.ListKeysResponse\x12B\n" +
+	"\tForgetKey\x12\x19.vnet.v1.ForgetKeyRequest\x1a\x1a.vnet.v1.ForgetKeyResponse\x126\n" +
+	"\x05Leave\x12\x15.vnet.v1.LeaveRequest\x1a\x16.vnet.v1.LeaveResponse\x129\n" +
 	"\x06GetApp\x12\x16.vnet.v1.GetAppRequest\x1a\x17.vnet.v1.GetAppResponse\x12E\n" +
 	"\n" +
 	"GetTraffic\x12\x1a.vnet.v1.GetTrafficRequest\x1a\x1b.vnet.v1.GetTrafficResponse\x12K\n" +
@@ -4110,7 +5449,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -4152,193 +5491,247 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*SetBoundResponse)(nil),       // 37: vnet.v1.SetBoundResponse
 	(*CreateTokenRequest)(nil),     // 38: vnet.v1.CreateTokenRequest
 	(*CreateTokenResponse)(nil),    // 39: vnet.v1.CreateTokenResponse
-	(*GetAppRequest)(nil),          // 40: vnet.v1.GetAppRequest
-	(*GetAppResponse)(nil),         // 41: vnet.v1.GetAppResponse
-	(*GetTrafficRequest)(nil),      // 42: vnet.v1.GetTrafficRequest
-	(*GetTrafficResponse)(nil),     // 43: vnet.v1.GetTrafficResponse
-	(*SetInferenceRequest)(nil),    // 44: vnet.v1.SetInferenceRequest
-	(*SetInferenceResponse)(nil),   // 45: vnet.v1.SetInferenceResponse
-	(*RecordTrafficRequest)(nil),   // 46: vnet.v1.RecordTrafficRequest
-	(*RecordTrafficResponse)(nil),  // 47: vnet.v1.RecordTrafficResponse
-	(*GetAdaptationRequest)(nil),   // 48: vnet.v1.GetAdaptationRequest
-	(*GetAdaptationResponse)(nil),  // 49: vnet.v1.GetAdaptationResponse
-	(*SetAdaptationRequest)(nil),   // 50: vnet.v1.SetAdaptationRequest
-	(*SetAdaptationResponse)(nil),  // 51: vnet.v1.SetAdaptationResponse
-	(*AcceptProposalRequest)(nil),  // 52: vnet.v1.AcceptProposalRequest
-	(*AcceptProposalResponse)(nil), // 53: vnet.v1.AcceptProposalResponse
-	(*ExplainRequest)(nil),         // 54: vnet.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 55: vnet.v1.ExplainResponse
-	(*GetJournalRequest)(nil),      // 56: vnet.v1.GetJournalRequest
-	(*GetJournalResponse)(nil),     // 57: vnet.v1.GetJournalResponse
-	(*WatchViewRequest)(nil),       // 58: vnet.v1.WatchViewRequest
-	(*WatchViewResponse)(nil),      // 59: vnet.v1.WatchViewResponse
-	(*AcquireLeaseRequest)(nil),    // 60: vnet.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),   // 61: vnet.v1.AcquireLeaseResponse
-	(*ReleaseLeaseRequest)(nil),    // 62: vnet.v1.ReleaseLeaseRequest
-	(*ReleaseLeaseResponse)(nil),   // 63: vnet.v1.ReleaseLeaseResponse
-	(*ApplyPlanRequest)(nil),       // 64: vnet.v1.ApplyPlanRequest
-	(*ApplyPlanResponse)(nil),      // 65: vnet.v1.ApplyPlanResponse
-	(*GetCountersRequest)(nil),     // 66: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 67: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 68: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 69: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 70: vnet.v1.Status
-	(*Node)(nil),                   // 71: vnet.v1.Node
-	(*Port)(nil),                   // 72: vnet.v1.Port
-	(*Interface)(nil),              // 73: vnet.v1.Interface
-	(*Link)(nil),                   // 74: vnet.v1.Link
-	(Carrier)(0),                   // 75: vnet.v1.Carrier
-	(*Rule)(nil),                   // 76: vnet.v1.Rule
-	(*durationpb.Duration)(nil),    // 77: google.protobuf.Duration
-	(*Overlay)(nil),                // 78: vnet.v1.Overlay
-	(*OverlayStep)(nil),            // 79: vnet.v1.OverlayStep
-	(*TraceHop)(nil),               // 80: vnet.v1.TraceHop
-	(*Bound)(nil),                  // 81: vnet.v1.Bound
-	(*timestamppb.Timestamp)(nil),  // 82: google.protobuf.Timestamp
-	(*App)(nil),                    // 83: vnet.v1.App
-	(*TrafficEntry)(nil),           // 84: vnet.v1.TrafficEntry
-	(*Inference)(nil),              // 85: vnet.v1.Inference
-	(*Adaptation)(nil),             // 86: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 87: vnet.v1.AdaptationMode
-	(*Explanation)(nil),            // 88: vnet.v1.Explanation
-	(*Lease)(nil),                  // 89: vnet.v1.Lease
-	(*Way)(nil),                    // 90: vnet.v1.Way
-	(*Refusal)(nil),                // 91: vnet.v1.Refusal
-	(*NodeCounters)(nil),           // 92: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 93: vnet.v1.Counters
-	(*Event)(nil),                  // 94: vnet.v1.Event
+	(*ListTokensRequest)(nil),      // 40: vnet.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),     // 41: vnet.v1.ListTokensResponse
+	(*Token)(nil),                  // 42: vnet.v1.Token
+	(*RevokeTokenRequest)(nil),     // 43: vnet.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),    // 44: vnet.v1.RevokeTokenResponse
+	(*ApproveNodeRequest)(nil),     // 45: vnet.v1.ApproveNodeRequest
+	(*ApproveNodeResponse)(nil),    // 46: vnet.v1.ApproveNodeResponse
+	(*RevokeNodeRequest)(nil),      // 47: vnet.v1.RevokeNodeRequest
+	(*RevokeNodeResponse)(nil),     // 48: vnet.v1.RevokeNodeResponse
+	(*NotTold)(nil),                // 49: vnet.v1.NotTold
+	(*RotateCARequest)(nil),        // 50: vnet.v1.RotateCARequest
+	(*RotateCAResponse)(nil),       // 51: vnet.v1.RotateCAResponse
+	(*CreateClientRequest)(nil),    // 52: vnet.v1.CreateClientRequest
+	(*CreateClientResponse)(nil),   // 53: vnet.v1.CreateClientResponse
+	(*ListKeysRequest)(nil),        // 54: vnet.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),       // 55: vnet.v1.ListKeysResponse
+	(*NodeKey)(nil),                // 56: vnet.v1.NodeKey
+	(*Revocation)(nil),             // 57: vnet.v1.Revocation
+	(*ForgetKeyRequest)(nil),       // 58: vnet.v1.ForgetKeyRequest
+	(*ForgetKeyResponse)(nil),      // 59: vnet.v1.ForgetKeyResponse
+	(*LeaveRequest)(nil),           // 60: vnet.v1.LeaveRequest
+	(*LeaveResponse)(nil),          // 61: vnet.v1.LeaveResponse
+	(*GetAppRequest)(nil),          // 62: vnet.v1.GetAppRequest
+	(*GetAppResponse)(nil),         // 63: vnet.v1.GetAppResponse
+	(*GetTrafficRequest)(nil),      // 64: vnet.v1.GetTrafficRequest
+	(*GetTrafficResponse)(nil),     // 65: vnet.v1.GetTrafficResponse
+	(*SetInferenceRequest)(nil),    // 66: vnet.v1.SetInferenceRequest
+	(*SetInferenceResponse)(nil),   // 67: vnet.v1.SetInferenceResponse
+	(*RecordTrafficRequest)(nil),   // 68: vnet.v1.RecordTrafficRequest
+	(*RecordTrafficResponse)(nil),  // 69: vnet.v1.RecordTrafficResponse
+	(*GetAdaptationRequest)(nil),   // 70: vnet.v1.GetAdaptationRequest
+	(*GetAdaptationResponse)(nil),  // 71: vnet.v1.GetAdaptationResponse
+	(*SetAdaptationRequest)(nil),   // 72: vnet.v1.SetAdaptationRequest
+	(*SetAdaptationResponse)(nil),  // 73: vnet.v1.SetAdaptationResponse
+	(*AcceptProposalRequest)(nil),  // 74: vnet.v1.AcceptProposalRequest
+	(*AcceptProposalResponse)(nil), // 75: vnet.v1.AcceptProposalResponse
+	(*ExplainRequest)(nil),         // 76: vnet.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 77: vnet.v1.ExplainResponse
+	(*GetJournalRequest)(nil),      // 78: vnet.v1.GetJournalRequest
+	(*GetJournalResponse)(nil),     // 79: vnet.v1.GetJournalResponse
+	(*WatchViewRequest)(nil),       // 80: vnet.v1.WatchViewRequest
+	(*WatchViewResponse)(nil),      // 81: vnet.v1.WatchViewResponse
+	(*AcquireLeaseRequest)(nil),    // 82: vnet.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),   // 83: vnet.v1.AcquireLeaseResponse
+	(*ReleaseLeaseRequest)(nil),    // 84: vnet.v1.ReleaseLeaseRequest
+	(*ReleaseLeaseResponse)(nil),   // 85: vnet.v1.ReleaseLeaseResponse
+	(*ApplyPlanRequest)(nil),       // 86: vnet.v1.ApplyPlanRequest
+	(*ApplyPlanResponse)(nil),      // 87: vnet.v1.ApplyPlanResponse
+	(*GetCountersRequest)(nil),     // 88: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 89: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 90: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 91: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 92: vnet.v1.Status
+	(*Node)(nil),                   // 93: vnet.v1.Node
+	(*Port)(nil),                   // 94: vnet.v1.Port
+	(*Interface)(nil),              // 95: vnet.v1.Interface
+	(*Link)(nil),                   // 96: vnet.v1.Link
+	(Carrier)(0),                   // 97: vnet.v1.Carrier
+	(*Rule)(nil),                   // 98: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 99: google.protobuf.Duration
+	(*Overlay)(nil),                // 100: vnet.v1.Overlay
+	(*OverlayStep)(nil),            // 101: vnet.v1.OverlayStep
+	(*TraceHop)(nil),               // 102: vnet.v1.TraceHop
+	(*Bound)(nil),                  // 103: vnet.v1.Bound
+	(*timestamppb.Timestamp)(nil),  // 104: google.protobuf.Timestamp
+	(*App)(nil),                    // 105: vnet.v1.App
+	(*TrafficEntry)(nil),           // 106: vnet.v1.TrafficEntry
+	(*Inference)(nil),              // 107: vnet.v1.Inference
+	(*Adaptation)(nil),             // 108: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 109: vnet.v1.AdaptationMode
+	(*Explanation)(nil),            // 110: vnet.v1.Explanation
+	(*Lease)(nil),                  // 111: vnet.v1.Lease
+	(*Way)(nil),                    // 112: vnet.v1.Way
+	(*Refusal)(nil),                // 113: vnet.v1.Refusal
+	(*NodeCounters)(nil),           // 114: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 115: vnet.v1.Counters
+	(*Event)(nil),                  // 116: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	70, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	71, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
-	72, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	73, // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	74, // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	75, // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	74, // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	74, // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	75, // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	74, // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	76, // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	76, // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	76, // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	76, // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
-	25, // 14: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
-	25, // 15: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
-	26, // 16: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
-	26, // 17: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
-	75, // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
-	76, // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
-	26, // 20: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
-	77, // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
-	78, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
-	79, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
-	77, // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
-	80, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
-	81, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	77, // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	81, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	77, // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	82, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	83, // 31: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	77, // 32: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	84, // 33: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	84, // 34: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
-	85, // 35: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
-	85, // 36: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
-	86, // 37: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	87, // 38: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	77, // 39: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
-	86, // 40: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	77, // 41: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
-	88, // 42: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
-	77, // 43: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
-	82, // 44: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
-	78, // 45: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
-	83, // 46: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
-	86, // 47: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
-	81, // 48: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
-	77, // 49: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
-	89, // 50: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
-	90, // 51: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
-	77, // 52: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
-	91, // 53: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
-	92, // 54: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	93, // 55: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	94, // 56: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,  // 57: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,  // 58: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	4,  // 59: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	6,  // 60: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	8,  // 61: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	10, // 62: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	12, // 63: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	14, // 64: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	16, // 65: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	18, // 66: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	20, // 67: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	22, // 68: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	24, // 69: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
-	28, // 70: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
-	30, // 71: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
-	32, // 72: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
-	34, // 73: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	36, // 74: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	38, // 75: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	40, // 76: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	42, // 77: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	44, // 78: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
-	46, // 79: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
-	48, // 80: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	50, // 81: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	52, // 82: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
-	54, // 83: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
-	56, // 84: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
-	58, // 85: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
-	60, // 86: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
-	62, // 87: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
-	64, // 88: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
-	66, // 89: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	68, // 90: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,  // 91: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,  // 92: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	5,  // 93: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	7,  // 94: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	9,  // 95: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	11, // 96: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	13, // 97: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	15, // 98: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	17, // 99: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	19, // 100: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	21, // 101: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	23, // 102: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	27, // 103: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
-	29, // 104: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
-	31, // 105: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
-	33, // 106: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
-	35, // 107: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	37, // 108: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	39, // 109: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	41, // 110: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	43, // 111: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	45, // 112: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
-	47, // 113: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
-	49, // 114: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	51, // 115: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	53, // 116: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
-	55, // 117: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
-	57, // 118: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
-	59, // 119: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
-	61, // 120: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
-	63, // 121: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
-	65, // 122: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
-	67, // 123: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	69, // 124: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	91, // [91:125] is the sub-list for method output_type
-	57, // [57:91] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	92,  // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	93,  // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	94,  // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	95,  // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	96,  // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	97,  // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	96,  // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	96,  // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	97,  // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	96,  // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	98,  // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	98,  // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	98,  // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	98,  // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	25,  // 14: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
+	25,  // 15: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
+	26,  // 16: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
+	26,  // 17: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
+	97,  // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	98,  // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	26,  // 20: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
+	99,  // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	100, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
+	101, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
+	99,  // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
+	102, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
+	103, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	99,  // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	103, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	99,  // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	104, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	42,  // 31: vnet.v1.ListTokensResponse.tokens:type_name -> vnet.v1.Token
+	104, // 32: vnet.v1.Token.made:type_name -> google.protobuf.Timestamp
+	104, // 33: vnet.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	56,  // 34: vnet.v1.ApproveNodeResponse.key:type_name -> vnet.v1.NodeKey
+	49,  // 35: vnet.v1.RevokeNodeResponse.not_told:type_name -> vnet.v1.NotTold
+	104, // 36: vnet.v1.RotateCAResponse.old_ends:type_name -> google.protobuf.Timestamp
+	49,  // 37: vnet.v1.RotateCAResponse.not_told:type_name -> vnet.v1.NotTold
+	99,  // 38: vnet.v1.CreateClientRequest.ttl:type_name -> google.protobuf.Duration
+	104, // 39: vnet.v1.CreateClientResponse.expires:type_name -> google.protobuf.Timestamp
+	56,  // 40: vnet.v1.ListKeysResponse.keys:type_name -> vnet.v1.NodeKey
+	57,  // 41: vnet.v1.ListKeysResponse.revoked:type_name -> vnet.v1.Revocation
+	104, // 42: vnet.v1.NodeKey.joined:type_name -> google.protobuf.Timestamp
+	104, // 43: vnet.v1.NodeKey.expires:type_name -> google.protobuf.Timestamp
+	104, // 44: vnet.v1.Revocation.when:type_name -> google.protobuf.Timestamp
+	105, // 45: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	99,  // 46: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	106, // 47: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	106, // 48: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
+	107, // 49: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
+	107, // 50: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
+	108, // 51: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	109, // 52: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	99,  // 53: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
+	108, // 54: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	99,  // 55: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
+	110, // 56: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
+	99,  // 57: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
+	104, // 58: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
+	100, // 59: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
+	105, // 60: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
+	108, // 61: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
+	103, // 62: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
+	99,  // 63: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
+	111, // 64: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
+	112, // 65: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
+	99,  // 66: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
+	113, // 67: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
+	114, // 68: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	115, // 69: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	116, // 70: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,   // 71: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,   // 72: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	4,   // 73: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	6,   // 74: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	8,   // 75: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	10,  // 76: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	12,  // 77: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	14,  // 78: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	16,  // 79: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	18,  // 80: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	20,  // 81: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	22,  // 82: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	24,  // 83: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	28,  // 84: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
+	30,  // 85: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
+	32,  // 86: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
+	34,  // 87: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	36,  // 88: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	38,  // 89: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	40,  // 90: vnet.v1.Daemon.ListTokens:input_type -> vnet.v1.ListTokensRequest
+	43,  // 91: vnet.v1.Daemon.RevokeToken:input_type -> vnet.v1.RevokeTokenRequest
+	45,  // 92: vnet.v1.Daemon.ApproveNode:input_type -> vnet.v1.ApproveNodeRequest
+	47,  // 93: vnet.v1.Daemon.RevokeNode:input_type -> vnet.v1.RevokeNodeRequest
+	50,  // 94: vnet.v1.Daemon.RotateCA:input_type -> vnet.v1.RotateCARequest
+	52,  // 95: vnet.v1.Daemon.CreateClient:input_type -> vnet.v1.CreateClientRequest
+	54,  // 96: vnet.v1.Daemon.ListKeys:input_type -> vnet.v1.ListKeysRequest
+	58,  // 97: vnet.v1.Daemon.ForgetKey:input_type -> vnet.v1.ForgetKeyRequest
+	60,  // 98: vnet.v1.Daemon.Leave:input_type -> vnet.v1.LeaveRequest
+	62,  // 99: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	64,  // 100: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	66,  // 101: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
+	68,  // 102: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
+	70,  // 103: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	72,  // 104: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	74,  // 105: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
+	76,  // 106: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
+	78,  // 107: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
+	80,  // 108: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
+	82,  // 109: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
+	84,  // 110: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
+	86,  // 111: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
+	88,  // 112: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	90,  // 113: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,   // 114: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,   // 115: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	5,   // 116: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	7,   // 117: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	9,   // 118: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	11,  // 119: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	13,  // 120: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	15,  // 121: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	17,  // 122: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	19,  // 123: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	21,  // 124: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	23,  // 125: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	27,  // 126: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	29,  // 127: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
+	31,  // 128: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
+	33,  // 129: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
+	35,  // 130: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	37,  // 131: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	39,  // 132: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	41,  // 133: vnet.v1.Daemon.ListTokens:output_type -> vnet.v1.ListTokensResponse
+	44,  // 134: vnet.v1.Daemon.RevokeToken:output_type -> vnet.v1.RevokeTokenResponse
+	46,  // 135: vnet.v1.Daemon.ApproveNode:output_type -> vnet.v1.ApproveNodeResponse
+	48,  // 136: vnet.v1.Daemon.RevokeNode:output_type -> vnet.v1.RevokeNodeResponse
+	51,  // 137: vnet.v1.Daemon.RotateCA:output_type -> vnet.v1.RotateCAResponse
+	53,  // 138: vnet.v1.Daemon.CreateClient:output_type -> vnet.v1.CreateClientResponse
+	55,  // 139: vnet.v1.Daemon.ListKeys:output_type -> vnet.v1.ListKeysResponse
+	59,  // 140: vnet.v1.Daemon.ForgetKey:output_type -> vnet.v1.ForgetKeyResponse
+	61,  // 141: vnet.v1.Daemon.Leave:output_type -> vnet.v1.LeaveResponse
+	63,  // 142: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	65,  // 143: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	67,  // 144: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
+	69,  // 145: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
+	71,  // 146: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	73,  // 147: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	75,  // 148: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
+	77,  // 149: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
+	79,  // 150: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
+	81,  // 151: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
+	83,  // 152: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
+	85,  // 153: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
+	87,  // 154: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
+	89,  // 155: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	91,  // 156: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	114, // [114:157] is the sub-list for method output_type
+	71,  // [71:114] is the sub-list for method input_type
+	71,  // [71:71] is the sub-list for extension type_name
+	71,  // [71:71] is the sub-list for extension extendee
+	0,   // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -4347,14 +5740,14 @@ func file_vnet_v1_vnet_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_init()
-	file_vnet_v1_vnet_proto_msgTypes[50].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[72].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   70,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

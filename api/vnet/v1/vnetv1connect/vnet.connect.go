@@ -78,6 +78,24 @@ const (
 	DaemonSetBoundProcedure = "/vnet.v1.Daemon/SetBound"
 	// DaemonCreateTokenProcedure is the fully-qualified name of the Daemon's CreateToken RPC.
 	DaemonCreateTokenProcedure = "/vnet.v1.Daemon/CreateToken"
+	// DaemonListTokensProcedure is the fully-qualified name of the Daemon's ListTokens RPC.
+	DaemonListTokensProcedure = "/vnet.v1.Daemon/ListTokens"
+	// DaemonRevokeTokenProcedure is the fully-qualified name of the Daemon's RevokeToken RPC.
+	DaemonRevokeTokenProcedure = "/vnet.v1.Daemon/RevokeToken"
+	// DaemonApproveNodeProcedure is the fully-qualified name of the Daemon's ApproveNode RPC.
+	DaemonApproveNodeProcedure = "/vnet.v1.Daemon/ApproveNode"
+	// DaemonRevokeNodeProcedure is the fully-qualified name of the Daemon's RevokeNode RPC.
+	DaemonRevokeNodeProcedure = "/vnet.v1.Daemon/RevokeNode"
+	// DaemonRotateCAProcedure is the fully-qualified name of the Daemon's RotateCA RPC.
+	DaemonRotateCAProcedure = "/vnet.v1.Daemon/RotateCA"
+	// DaemonCreateClientProcedure is the fully-qualified name of the Daemon's CreateClient RPC.
+	DaemonCreateClientProcedure = "/vnet.v1.Daemon/CreateClient"
+	// DaemonListKeysProcedure is the fully-qualified name of the Daemon's ListKeys RPC.
+	DaemonListKeysProcedure = "/vnet.v1.Daemon/ListKeys"
+	// DaemonForgetKeyProcedure is the fully-qualified name of the Daemon's ForgetKey RPC.
+	DaemonForgetKeyProcedure = "/vnet.v1.Daemon/ForgetKey"
+	// DaemonLeaveProcedure is the fully-qualified name of the Daemon's Leave RPC.
+	DaemonLeaveProcedure = "/vnet.v1.Daemon/Leave"
 	// DaemonGetAppProcedure is the fully-qualified name of the Daemon's GetApp RPC.
 	DaemonGetAppProcedure = "/vnet.v1.Daemon/GetApp"
 	// DaemonGetTrafficProcedure is the fully-qualified name of the Daemon's GetTraffic RPC.
@@ -145,8 +163,25 @@ type DaemonClient interface {
 	// The configuration-time bound: how long a change of the overlay takes at most.
 	GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error)
 	SetBound(context.Context, *v1.SetBoundRequest) (*v1.SetBoundResponse, error)
-	// Makes a one-time token for a machine to join with; Proxy only.
+	// Makes a token for machines to join with; this and all up to RotateCA: Proxy only.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
+	// Live tokens, and those used up or expired within a day; never their secrets.
+	ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error)
+	RevokeToken(context.Context, *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error)
+	// Lets a machine in that joined with a token that wants approval.
+	ApproveNode(context.Context, *v1.ApproveNodeRequest) (*v1.ApproveNodeResponse, error)
+	// Puts a node out for ever: answers when every connected node has stored that its key is believed no longer.
+	RevokeNode(context.Context, *v1.RevokeNodeRequest) (*v1.RevokeNodeResponse, error)
+	// Replaces the certificate authority; both are believed until every node has a certificate of the new one.
+	RotateCA(context.Context, *v1.RotateCARequest) (*v1.RotateCAResponse, error)
+	// Makes a key and certificate for somebody who is to ask the Proxy from afar.
+	CreateClient(context.Context, *v1.CreateClientRequest) (*v1.CreateClientResponse, error)
+	// The fingerprints of the node's own key, and of those it has seen, or at the Proxy let in.
+	ListKeys(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error)
+	// Lets the next key that the node sees under a name be the one it remembers.
+	ForgetKey(context.Context, *v1.ForgetKeyRequest) (*v1.ForgetKeyResponse, error)
+	// Takes the node out of the overlay: the Proxy forgets it and its key is revoked. Hosts only.
+	Leave(context.Context, *v1.LeaveRequest) (*v1.LeaveResponse, error)
 	// What VTTIF infers; from the Proxy.
 	GetApp(context.Context, *v1.GetAppRequest) (*v1.GetAppResponse, error)
 	GetTraffic(context.Context, *v1.GetTrafficRequest) (*v1.GetTrafficResponse, error)
@@ -301,6 +336,60 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(daemonMethods.ByName("CreateToken")),
 			connect.WithClientOptions(opts...),
 		),
+		listTokens: connect.NewClient[v1.ListTokensRequest, v1.ListTokensResponse](
+			httpClient,
+			baseURL+DaemonListTokensProcedure,
+			connect.WithSchema(daemonMethods.ByName("ListTokens")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeToken: connect.NewClient[v1.RevokeTokenRequest, v1.RevokeTokenResponse](
+			httpClient,
+			baseURL+DaemonRevokeTokenProcedure,
+			connect.WithSchema(daemonMethods.ByName("RevokeToken")),
+			connect.WithClientOptions(opts...),
+		),
+		approveNode: connect.NewClient[v1.ApproveNodeRequest, v1.ApproveNodeResponse](
+			httpClient,
+			baseURL+DaemonApproveNodeProcedure,
+			connect.WithSchema(daemonMethods.ByName("ApproveNode")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeNode: connect.NewClient[v1.RevokeNodeRequest, v1.RevokeNodeResponse](
+			httpClient,
+			baseURL+DaemonRevokeNodeProcedure,
+			connect.WithSchema(daemonMethods.ByName("RevokeNode")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateCA: connect.NewClient[v1.RotateCARequest, v1.RotateCAResponse](
+			httpClient,
+			baseURL+DaemonRotateCAProcedure,
+			connect.WithSchema(daemonMethods.ByName("RotateCA")),
+			connect.WithClientOptions(opts...),
+		),
+		createClient: connect.NewClient[v1.CreateClientRequest, v1.CreateClientResponse](
+			httpClient,
+			baseURL+DaemonCreateClientProcedure,
+			connect.WithSchema(daemonMethods.ByName("CreateClient")),
+			connect.WithClientOptions(opts...),
+		),
+		listKeys: connect.NewClient[v1.ListKeysRequest, v1.ListKeysResponse](
+			httpClient,
+			baseURL+DaemonListKeysProcedure,
+			connect.WithSchema(daemonMethods.ByName("ListKeys")),
+			connect.WithClientOptions(opts...),
+		),
+		forgetKey: connect.NewClient[v1.ForgetKeyRequest, v1.ForgetKeyResponse](
+			httpClient,
+			baseURL+DaemonForgetKeyProcedure,
+			connect.WithSchema(daemonMethods.ByName("ForgetKey")),
+			connect.WithClientOptions(opts...),
+		),
+		leave: connect.NewClient[v1.LeaveRequest, v1.LeaveResponse](
+			httpClient,
+			baseURL+DaemonLeaveProcedure,
+			connect.WithSchema(daemonMethods.ByName("Leave")),
+			connect.WithClientOptions(opts...),
+		),
 		getApp: connect.NewClient[v1.GetAppRequest, v1.GetAppResponse](
 			httpClient,
 			baseURL+DaemonGetAppProcedure,
@@ -415,6 +504,15 @@ type daemonClient struct {
 	getBound       *connect.Client[v1.GetBoundRequest, v1.GetBoundResponse]
 	setBound       *connect.Client[v1.SetBoundRequest, v1.SetBoundResponse]
 	createToken    *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens     *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken    *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	approveNode    *connect.Client[v1.ApproveNodeRequest, v1.ApproveNodeResponse]
+	revokeNode     *connect.Client[v1.RevokeNodeRequest, v1.RevokeNodeResponse]
+	rotateCA       *connect.Client[v1.RotateCARequest, v1.RotateCAResponse]
+	createClient   *connect.Client[v1.CreateClientRequest, v1.CreateClientResponse]
+	listKeys       *connect.Client[v1.ListKeysRequest, v1.ListKeysResponse]
+	forgetKey      *connect.Client[v1.ForgetKeyRequest, v1.ForgetKeyResponse]
+	leave          *connect.Client[v1.LeaveRequest, v1.LeaveResponse]
 	getApp         *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
 	getTraffic     *connect.Client[v1.GetTrafficRequest, v1.GetTrafficResponse]
 	setInference   *connect.Client[v1.SetInferenceRequest, v1.SetInferenceResponse]
@@ -603,6 +701,87 @@ func (c *daemonClient) CreateToken(ctx context.Context, req *v1.CreateTokenReque
 	return nil, err
 }
 
+// ListTokens calls vnet.v1.Daemon.ListTokens.
+func (c *daemonClient) ListTokens(ctx context.Context, req *v1.ListTokensRequest) (*v1.ListTokensResponse, error) {
+	response, err := c.listTokens.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeToken calls vnet.v1.Daemon.RevokeToken.
+func (c *daemonClient) RevokeToken(ctx context.Context, req *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error) {
+	response, err := c.revokeToken.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ApproveNode calls vnet.v1.Daemon.ApproveNode.
+func (c *daemonClient) ApproveNode(ctx context.Context, req *v1.ApproveNodeRequest) (*v1.ApproveNodeResponse, error) {
+	response, err := c.approveNode.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeNode calls vnet.v1.Daemon.RevokeNode.
+func (c *daemonClient) RevokeNode(ctx context.Context, req *v1.RevokeNodeRequest) (*v1.RevokeNodeResponse, error) {
+	response, err := c.revokeNode.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RotateCA calls vnet.v1.Daemon.RotateCA.
+func (c *daemonClient) RotateCA(ctx context.Context, req *v1.RotateCARequest) (*v1.RotateCAResponse, error) {
+	response, err := c.rotateCA.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CreateClient calls vnet.v1.Daemon.CreateClient.
+func (c *daemonClient) CreateClient(ctx context.Context, req *v1.CreateClientRequest) (*v1.CreateClientResponse, error) {
+	response, err := c.createClient.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListKeys calls vnet.v1.Daemon.ListKeys.
+func (c *daemonClient) ListKeys(ctx context.Context, req *v1.ListKeysRequest) (*v1.ListKeysResponse, error) {
+	response, err := c.listKeys.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ForgetKey calls vnet.v1.Daemon.ForgetKey.
+func (c *daemonClient) ForgetKey(ctx context.Context, req *v1.ForgetKeyRequest) (*v1.ForgetKeyResponse, error) {
+	response, err := c.forgetKey.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Leave calls vnet.v1.Daemon.Leave.
+func (c *daemonClient) Leave(ctx context.Context, req *v1.LeaveRequest) (*v1.LeaveResponse, error) {
+	response, err := c.leave.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetApp calls vnet.v1.Daemon.GetApp.
 func (c *daemonClient) GetApp(ctx context.Context, req *v1.GetAppRequest) (*v1.GetAppResponse, error) {
 	response, err := c.getApp.CallUnary(ctx, connect.NewRequest(req))
@@ -757,8 +936,25 @@ type DaemonHandler interface {
 	// The configuration-time bound: how long a change of the overlay takes at most.
 	GetBound(context.Context, *v1.GetBoundRequest) (*v1.GetBoundResponse, error)
 	SetBound(context.Context, *v1.SetBoundRequest) (*v1.SetBoundResponse, error)
-	// Makes a one-time token for a machine to join with; Proxy only.
+	// Makes a token for machines to join with; this and all up to RotateCA: Proxy only.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
+	// Live tokens, and those used up or expired within a day; never their secrets.
+	ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error)
+	RevokeToken(context.Context, *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error)
+	// Lets a machine in that joined with a token that wants approval.
+	ApproveNode(context.Context, *v1.ApproveNodeRequest) (*v1.ApproveNodeResponse, error)
+	// Puts a node out for ever: answers when every connected node has stored that its key is believed no longer.
+	RevokeNode(context.Context, *v1.RevokeNodeRequest) (*v1.RevokeNodeResponse, error)
+	// Replaces the certificate authority; both are believed until every node has a certificate of the new one.
+	RotateCA(context.Context, *v1.RotateCARequest) (*v1.RotateCAResponse, error)
+	// Makes a key and certificate for somebody who is to ask the Proxy from afar.
+	CreateClient(context.Context, *v1.CreateClientRequest) (*v1.CreateClientResponse, error)
+	// The fingerprints of the node's own key, and of those it has seen, or at the Proxy let in.
+	ListKeys(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error)
+	// Lets the next key that the node sees under a name be the one it remembers.
+	ForgetKey(context.Context, *v1.ForgetKeyRequest) (*v1.ForgetKeyResponse, error)
+	// Takes the node out of the overlay: the Proxy forgets it and its key is revoked. Hosts only.
+	Leave(context.Context, *v1.LeaveRequest) (*v1.LeaveResponse, error)
 	// What VTTIF infers; from the Proxy.
 	GetApp(context.Context, *v1.GetAppRequest) (*v1.GetAppResponse, error)
 	GetTraffic(context.Context, *v1.GetTrafficRequest) (*v1.GetTrafficResponse, error)
@@ -909,6 +1105,60 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(daemonMethods.ByName("CreateToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	daemonListTokensHandler := connect.NewUnaryHandlerSimple(
+		DaemonListTokensProcedure,
+		svc.ListTokens,
+		connect.WithSchema(daemonMethods.ByName("ListTokens")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonRevokeTokenHandler := connect.NewUnaryHandlerSimple(
+		DaemonRevokeTokenProcedure,
+		svc.RevokeToken,
+		connect.WithSchema(daemonMethods.ByName("RevokeToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonApproveNodeHandler := connect.NewUnaryHandlerSimple(
+		DaemonApproveNodeProcedure,
+		svc.ApproveNode,
+		connect.WithSchema(daemonMethods.ByName("ApproveNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonRevokeNodeHandler := connect.NewUnaryHandlerSimple(
+		DaemonRevokeNodeProcedure,
+		svc.RevokeNode,
+		connect.WithSchema(daemonMethods.ByName("RevokeNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonRotateCAHandler := connect.NewUnaryHandlerSimple(
+		DaemonRotateCAProcedure,
+		svc.RotateCA,
+		connect.WithSchema(daemonMethods.ByName("RotateCA")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonCreateClientHandler := connect.NewUnaryHandlerSimple(
+		DaemonCreateClientProcedure,
+		svc.CreateClient,
+		connect.WithSchema(daemonMethods.ByName("CreateClient")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonListKeysHandler := connect.NewUnaryHandlerSimple(
+		DaemonListKeysProcedure,
+		svc.ListKeys,
+		connect.WithSchema(daemonMethods.ByName("ListKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonForgetKeyHandler := connect.NewUnaryHandlerSimple(
+		DaemonForgetKeyProcedure,
+		svc.ForgetKey,
+		connect.WithSchema(daemonMethods.ByName("ForgetKey")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonLeaveHandler := connect.NewUnaryHandlerSimple(
+		DaemonLeaveProcedure,
+		svc.Leave,
+		connect.WithSchema(daemonMethods.ByName("Leave")),
+		connect.WithHandlerOptions(opts...),
+	)
 	daemonGetAppHandler := connect.NewUnaryHandlerSimple(
 		DaemonGetAppProcedure,
 		svc.GetApp,
@@ -1039,6 +1289,24 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonSetBoundHandler.ServeHTTP(w, r)
 		case DaemonCreateTokenProcedure:
 			daemonCreateTokenHandler.ServeHTTP(w, r)
+		case DaemonListTokensProcedure:
+			daemonListTokensHandler.ServeHTTP(w, r)
+		case DaemonRevokeTokenProcedure:
+			daemonRevokeTokenHandler.ServeHTTP(w, r)
+		case DaemonApproveNodeProcedure:
+			daemonApproveNodeHandler.ServeHTTP(w, r)
+		case DaemonRevokeNodeProcedure:
+			daemonRevokeNodeHandler.ServeHTTP(w, r)
+		case DaemonRotateCAProcedure:
+			daemonRotateCAHandler.ServeHTTP(w, r)
+		case DaemonCreateClientProcedure:
+			daemonCreateClientHandler.ServeHTTP(w, r)
+		case DaemonListKeysProcedure:
+			daemonListKeysHandler.ServeHTTP(w, r)
+		case DaemonForgetKeyProcedure:
+			daemonForgetKeyHandler.ServeHTTP(w, r)
+		case DaemonLeaveProcedure:
+			daemonLeaveHandler.ServeHTTP(w, r)
 		case DaemonGetAppProcedure:
 			daemonGetAppHandler.ServeHTTP(w, r)
 		case DaemonGetTrafficProcedure:
@@ -1152,6 +1420,42 @@ func (UnimplementedDaemonHandler) SetBound(context.Context, *v1.SetBoundRequest)
 
 func (UnimplementedDaemonHandler) CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.CreateToken is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ListTokens is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) RevokeToken(context.Context, *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.RevokeToken is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ApproveNode(context.Context, *v1.ApproveNodeRequest) (*v1.ApproveNodeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ApproveNode is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) RevokeNode(context.Context, *v1.RevokeNodeRequest) (*v1.RevokeNodeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.RevokeNode is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) RotateCA(context.Context, *v1.RotateCARequest) (*v1.RotateCAResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.RotateCA is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) CreateClient(context.Context, *v1.CreateClientRequest) (*v1.CreateClientResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.CreateClient is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ListKeys(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ListKeys is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) ForgetKey(context.Context, *v1.ForgetKeyRequest) (*v1.ForgetKeyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ForgetKey is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) Leave(context.Context, *v1.LeaveRequest) (*v1.LeaveResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.Leave is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) GetApp(context.Context, *v1.GetAppRequest) (*v1.GetAppResponse, error) {
