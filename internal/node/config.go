@@ -14,6 +14,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/pki"
 	"github.com/virtuoso-vnet/virtuoso/internal/port"
 	"github.com/virtuoso-vnet/virtuoso/internal/store"
+	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
 
 // Version is what this program calls itself in status and between nodes.
@@ -38,6 +39,7 @@ type Config struct {
 	Renewed   func(*pki.Identity) error                                            // keeps a renewed certificate; nil keeps it in memory only
 	Left      func()                                                               // called when the node has left the overlay; ends the daemon
 	Uncounted bool                                                                 // no traffic is counted, so none inferred: to measure what counting costs
+	Imagined  *vttif.Counter                                                       // reported with what the workers count: traffic that a simulation moves in a model, see Ways
 }
 
 // Hub is what a Proxy adds to the node it runs on: it hears every host and the

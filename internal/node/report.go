@@ -29,6 +29,9 @@ func newReporter(n *Node) reporter {
 			r.counters = append(r.counters, w.tally)
 		}
 	}
+	if n.cfg.Imagined != nil {
+		r.counters = append(r.counters, n.cfg.Imagined)
+	}
 	return r
 }
 
