@@ -54,11 +54,11 @@ type World struct {
 	engine   engine
 	apps     []*App
 
-	told, felt time.Time
-	next       time.Time // of probes
-	probed     []probe
-	number     uint64
-	problem    error
+	born, told, felt time.Time
+	next             time.Time // of probes
+	probed           []probe
+	number           uint64
+	problem          error
 }
 
 type probe struct {
@@ -87,7 +87,7 @@ func build(spec *lab.Spec, cfg Config) (*World, error) {
 	now := time.Now()
 	w := &World{cfg: cfg, spec: spec, ground: newGround(spec), net: simnet.New(cfg.Seed), byName: map[overlay.Name]*machine{}}
 	w.engine = engine{now: now, pipes: w.ground.pipes}
-	w.told, w.felt, w.next = now, now, now
+	w.born, w.told, w.felt, w.next = now, now, now, now
 	ca, err := pki.NewCA(spec.Overlay.Name, now)
 	if err != nil {
 		return w, err
@@ -117,7 +117,7 @@ func build(spec *lab.Spec, cfg Config) (*World, error) {
 
 func (w *World) add(name string) {
 	h, _ := w.spec.Host(name)
-	m := &machine{name: name, addr: h.Address.Addr(), counter: vttif.NewCounter(0)}
+	m := &machine{name: name, addr: h.Address.Addr(), counter: vttif.NewCounter(256)}
 	for i, vm := range w.spec.VMs {
 		if vm.Host == name {
 			m.guests = append(m.guests, &guest{number: i, name: vm.Name, mac: vm.MAC, at: m, got: map[uint64]int{}})
@@ -273,3 +273,6 @@ func (w *World) route(f *flow) {
 	}
 	w.problem = fmt.Errorf("the frames from %s to %s circle", from.name, to.name)
 }
+
+// Since is how long the world exists.
+func (w *World) Since() time.Duration { return w.engine.now.Sub(w.born) }
