@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check unit e2e soak accuracy figures fig5 counting fuzz generate bench cover demo clean fuzz-lang
+.PHONY: build test check unit e2e soak accuracy figures experiments fig5 counting fuzz generate bench cover demo clean fuzz-lang
 
 build: ## bin/vnet and bin/patterns
 	$(GO) build -o bin/ ./cmd/...
@@ -30,6 +30,9 @@ accuracy: ## 1,500 seeded runs of every pattern through the inference; write the
 figures: ## Figures 6 and 7 into docs/experiments
 	$(GO) run ./cmd/vnet experiment fig6 --out docs/experiments
 	$(GO) run ./cmd/vnet experiment fig7 --out docs/experiments
+
+experiments: build ## Figures 8 to 13, damping and the full grid in the simulator, into docs/experiments: minutes
+	for f in fig8 fig9 fig10 fig11 fig12 fig13 damping grid; do bin/vnet experiment $$f --out docs/experiments || exit 1; done
 
 fig5: ## Figure 5 into docs/experiments: unmodified MPI programs over four VMs (rsvg-convert, of librsvg2-bin, makes the PNG)
 	FIG5_OUT=$(CURDIR)/docs/experiments $(GO) test -count=1 -v -run TestAnUnmodifiedMPIProgramIsSeen ./e2e

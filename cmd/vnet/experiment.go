@@ -10,13 +10,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/figures"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/trials"
 )
 
 func experimentCommand(c *cli) *cobra.Command {
-	return c.group("experiment", "Repeat the experiments of the paper",
+	all := []*cobra.Command{
 		figureCommand(c, "fig6", "How often the inference says that the topology changed, by how often it does", figures.Damping),
 		figureCommand(c, "fig7", "How many patterns are recovered exactly, by the detection threshold", figures.Threshold),
-	)
+	}
+	for _, e := range trials.Experiments() {
+		all = append(all, trialCommand(c, e))
+	}
+	return c.group("experiment", "Repeat the experiments of the paper", all...)
 }
 
 func figureCommand(c *cli, name, short string, measure func(seed, quick bool) figures.Figure) *cobra.Command {

@@ -48,9 +48,10 @@ type rank struct {
 	finished  []time.Time // of iterations
 }
 
-// Start begins a run: rank i runs in VM order[i]. Several applications may run at once.
-func (w *World) Start(order []int, iterations int, schedules ...*workload.Schedule) *App {
-	a := &App{w: w, schedules: schedules, iterations: iterations, began: w.engine.now}
+// Start begins a run of so many iterations, or without an end for 0: rank i runs in VM order[i]. With several schedules the
+// ranks take turns with them. Several applications may run at once.
+func (w *World) Start(order []int, iterations int, turn time.Duration, schedules ...*workload.Schedule) *App {
+	a := &App{w: w, schedules: schedules, turn: turn, iterations: iterations, began: w.engine.now}
 	for n, vm := range order {
 		r := &rank{app: a, number: n, vm: vm, flows: map[int]*flow{}, came: map[int]int{}, ticks: map[int]int{}, owed: map[int]int{}}
 		a.ranks = append(a.ranks, r)
@@ -72,9 +73,6 @@ func (w *World) Start(order []int, iterations int, schedules ...*workload.Schedu
 	}
 	return a
 }
-
-// Alternate makes the ranks take turns with the schedules by the clock.
-func (a *App) Alternate(every time.Duration) { a.turn = every }
 
 // Stop lets all ranks end after the same iteration, as soon as may be.
 func (a *App) Stop() {

@@ -54,6 +54,7 @@ type World struct {
 	engine   engine
 	apps     []*App
 
+	starred          time.Duration
 	born, told, felt time.Time
 	next             time.Time // of probes
 	probed           []probe
@@ -76,6 +77,7 @@ func Run(spec *lab.Spec, cfg Config, body func(*World) error) (err error) {
 			err = w.awaitStar()
 		}
 		if err == nil {
+			w.starred = w.Since()
 			err = body(w)
 		}
 		err = errors.Join(err, w.stop())
@@ -186,13 +188,13 @@ func (w *World) Now() time.Time { return w.engine.now }
 
 // Await lets time pass until the condition holds, at most a minute.
 func (w *World) Await(what string, holds func() bool) error {
-	for end := w.engine.now.Add(patience); w.engine.now.Before(end); {
-		if holds() {
-			return nil
-		}
-		if err := w.Pass(glance, holds); err != nil {
-			return err
-		}
+	held := holds()
+	err := w.Pass(patience, func() bool {
+		held = held || holds()
+		return held
+	})
+	if held || err != nil {
+		return err
 	}
 	return fmt.Errorf("waited %v in vain for %s", patience, what)
 }
@@ -276,3 +278,6 @@ func (w *World) route(f *flow) {
 
 // Since is how long the world exists.
 func (w *World) Since() time.Duration { return w.engine.now.Sub(w.born) }
+
+// Starred is how long it took from the start of the daemons until every host was attached and every VM known.
+func (w *World) Starred() time.Duration { return w.starred }

@@ -15,7 +15,7 @@ const (
 	Work = time.Minute
 	// settled is how many iterations of a run that does not change any more are taken as warming up, and sampled how many are
 	// measured: without dice in the application's way, more are the same again.
-	settled, sampled = 6, 6
+	settled, sampled = 8, 16
 	// longest bounds the virtual time of one run.
 	longest = 2 * time.Hour
 )
@@ -55,7 +55,7 @@ func (s Setting) run(policy string, iterations int, mode adapt.Mode) (Job, error
 		if err := w.Await("links that do not wait for traffic", func() bool { return quiet(w) }); err != nil {
 			return err
 		}
-		app := w.Start(s.Order(), iterations, schedule)
+		app := w.Start(s.Order(), iterations, 0, schedule)
 		began := w.Now()
 		if iterations == 0 {
 			j.IterationS, err = steady(w, app)
@@ -137,6 +137,8 @@ type Comparison struct {
 	Speedup    float64 `json:"speedup_total"` // star to auto, the same job
 	FramesLost int64   `json:"frames_lost"`
 	Duplicates int     `json:"duplicates"`
+
+	onStar simulate.Account
 }
 
 // Compare runs a minute's job. What does not change while it runs (the star, the mesh, the oracle's links) is measured over a
@@ -167,7 +169,13 @@ func (s Setting) Compare(work time.Duration) (Comparison, error) {
 	}
 	c.Ratio, c.ToMesh = c.Auto.Seconds/c.Oracle.Seconds, c.Auto.Seconds/c.Mesh.Seconds
 	c.Speedup = float64(n) * c.Star / c.Auto.Seconds
-	all := star.Account.Plus(c.Oracle.Account).Plus(c.Mesh.Account).Plus(c.Auto.Account)
+	c.onStar = star.Account
+	all := c.Account()
 	c.FramesLost, c.Duplicates = all.FramesLost+int64(all.Lost), all.Twice
 	return c, nil
+}
+
+// Account is that of all runs together.
+func (c Comparison) Account() simulate.Account {
+	return c.onStar.Plus(c.Oracle.Account).Plus(c.Mesh.Account).Plus(c.Auto.Account)
 }
