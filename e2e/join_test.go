@@ -82,6 +82,16 @@ disable) kill $(cat /tmp/unit.pid) 2>/dev/null; true ;;
 esac
 `
 
+// read is a file of this machine.
+func (w *world) read(path string) []byte {
+	w.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return content
+}
+
 // put makes a program in the lab.
 func (w *world) put(in, path string, content []byte) {
 	w.Helper()
@@ -100,11 +110,7 @@ func TestService(t *testing.T) {
 	w := startLab(t, twoMachines)
 	token := w.proxyAtHome("home")
 	w.run("cloud", "mkdir", "/tmp/units", "/tmp/bin")
-	binary, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.put("cloud", "/tmp/bin/vnet", binary) // its /tmp is its own
+	w.put("cloud", "/tmp/bin/vnet", w.read(program)) // its /tmp is its own
 	w.put("cloud", "/tmp/bin/systemctl", []byte(systemctl))
 	sh := func(line string) string { return w.run("cloud", "sh", "-c", "PATH=/tmp/bin:$PATH; "+line) }
 

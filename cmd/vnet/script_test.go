@@ -77,11 +77,11 @@ func serveDaemon(env *testscript.Env) (string, error) {
 	}
 }
 
-// makeToken is the script command "token [--ttl D|--same|--dead|--strange] FILE": it starts a Proxy that lets machines join
+// makeToken is the script command "token [--ttl D|--same|--dead|--dns|--strange] FILE": it starts a Proxy that lets machines join
 // overlay lan, and writes a token for it to FILE. The token's first address refuses connections. With --same the Proxy is the
 // one of the command before, with --dead all addresses refuse, and with --strange another overlay's Proxy answers.
 func makeToken(ts *testscript.TestScript, neg bool, args []string) {
-	usage := "usage: token [--ttl D|--same|--dead|--strange] FILE"
+	usage := "usage: token [--ttl D|--same|--dead|--dns|--strange] FILE"
 	if neg || len(args) == 0 {
 		ts.Fatalf("%s", usage)
 	}
@@ -107,6 +107,8 @@ func makeToken(ts *testscript.TestScript, neg bool, args []string) {
 	switch kind {
 	case "--dead":
 		addrs = addrs[:1]
+	case "--dns":
+		addrs = []string{"nowhere.invalid:4747"}
 	case "--strange":
 		var err error
 		ca, err = pki.NewCA("lan", time.Now())
@@ -147,7 +149,7 @@ func (h *houseOfTokens) open(ts *testscript.TestScript) {
 				return
 			}
 			if err == nil {
-				pki.AnswerJoin(conn, pki.Gate{CA: ca, Admit: func(a pki.Application) (pki.Member, error) {
+				pki.AnswerJoin(conn, pki.Gate{CA: ca, Check: func(a pki.Application) error { return ledger.Check(time.Now(), a) }, Admit: func(a pki.Application) (pki.Member, error) {
 					m, _, err := ledger.Admit(time.Now(), a)
 					return m, err
 				}})

@@ -104,10 +104,15 @@ func verifyPinned(chain []*x509.Certificate, t Token) error {
 	return nil
 }
 
-// AskTime asks over conn, set up with ClockTLS, what the Proxy's clock says.
-func AskTime(conn io.ReadWriter, t Token) (time.Time, error) {
+// AskTime asks over conn, set up with ClockTLS, what the Proxy's clock says and, if the token has a secret, whether it would
+// let a machine in under the name: refused is empty if so.
+func AskTime(conn io.ReadWriter, t Token, name string) (now time.Time, refused string, err error) {
 	var reply joinReply
-	err := writeMessage(conn, joinRequest{Overlay: t.Overlay})
+	ask := joinRequest{Overlay: t.Overlay}
+	if len(t.Secret) > 0 {
+		ask.TokenID, ask.Secret, ask.Name = t.ID, t.Secret, name
+	}
+	err = writeMessage(conn, ask)
 	if err == nil {
 		err = readMessage(conn, &reply)
 	}
@@ -115,9 +120,9 @@ func AskTime(conn io.ReadWriter, t Token) (time.Time, error) {
 		err = errors.New("it is of version 0.1.0, which does not tell")
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("cannot ask the Proxy for the time: %w", err)
+		return time.Time{}, "", fmt.Errorf("cannot ask the Proxy for the time: %w", err)
 	}
-	return reply.Now, nil
+	return reply.Now, reply.Error, nil
 }
 
 // Applicant is a machine that wants to join: the name it wants and the key it has made, which never leaves it.
@@ -222,6 +227,8 @@ type Gate struct {
 	// Admit uses up the token and registers the node, and may refuse. Only an error that wraps ErrToken or ErrName is told
 	// to the stranger.
 	Admit func(Application) (Member, error)
+	// Check says whether Admit would refuse the token or the name, and uses nothing up; nil answers no such questions.
+	Check func(Application) error
 	// Time is the clock of the certificates; nil means time.Now.
 	Time func() time.Time
 }
@@ -253,19 +260,16 @@ func AnswerJoin(conn io.ReadWriter, g Gate) (Member, error) {
 	if err := readMessage(conn, &req); err != nil {
 		return Member{}, fmt.Errorf("cannot read the join request: %w", err)
 	}
-	if req.TokenID == "" && len(req.CSR) == 0 {
-		return Member{}, errors.Join(errClock, writeMessage(conn, joinReply{Now: g.Time(), Error: ErrToken.Error()}))
+	if len(req.CSR) == 0 { // a question
+		told := ""
+		if g.Check != nil && req.TokenID != "" {
+			told = tell(g.Check(Application{TokenID: req.TokenID, Secret: req.Secret, Name: req.Name}))
+		}
+		return Member{}, errors.Join(errClock, writeMessage(conn, joinReply{Now: g.Time(), Error: told}))
 	}
 	member, cert, err := g.grant(req)
 	if err != nil {
-		told := "the Proxy could not grant the request; its log says why"
-		switch {
-		case errors.Is(err, ErrToken):
-			told = ErrToken.Error()
-		case errors.Is(err, ErrName):
-			told = err.Error()
-		}
-		return member, errors.Join(fmt.Errorf("cannot let %q join: %w", req.Name, err), writeMessage(conn, joinReply{Error: told, Now: g.Time()}))
+		return member, errors.Join(fmt.Errorf("cannot let %q join: %w", req.Name, err), writeMessage(conn, joinReply{Error: tell(err), Now: g.Time()}))
 	}
 	reply := joinReply{Cert: cert, CA: g.CA.Certificate(), Now: g.Time()}
 	if member.Waiting {
@@ -278,6 +282,19 @@ func AnswerJoin(conn io.ReadWriter, g Gate) (Member, error) {
 		return member, fmt.Errorf("cannot answer the join request of %q: %w", req.Name, err)
 	}
 	return member, nil
+}
+
+// tell is what a stranger may hear of an error.
+func tell(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, ErrToken):
+		return ErrToken.Error()
+	case errors.Is(err, ErrName):
+		return err.Error()
+	}
+	return "the Proxy could not grant the request; its log says why"
 }
 
 // grant checks everything that can be wrong with the request itself before it uses the token up.

@@ -232,7 +232,7 @@ func (l Ledger) Admit(now time.Time, a Application) (m Member, replaced Key, err
 			return nil
 		}
 		if known && r.Name == "" && old.Key != a.Key {
-			return fmt.Errorf("%w: there is a node %s already; to put a new machine in its place: vnet token create --name %s", ErrName, a.Name, a.Name)
+			return nameTaken(a.Name)
 		}
 		if r.Approve && waiting(tx) >= maxWaiting {
 			return fmt.Errorf("%d machines wait to be approved already", maxWaiting)
@@ -251,6 +251,24 @@ func (l Ledger) Admit(now time.Time, a Application) (m Member, replaced Key, err
 		return put(tx, memberBucket, a.Name, m)
 	})
 	return m, replaced, err
+}
+
+// Check says what Admit would refuse for, and changes nothing.
+func (l Ledger) Check(now time.Time, a Application) error {
+	return l.Shelf.View(func(tx Tx) error {
+		r, _, err := redeemable(tx.Get(tokenBucket, a.TokenID), a, now)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrToken, err)
+		}
+		if _, known := readMember(tx, a.Name); known && r.Name == "" {
+			return nameTaken(a.Name)
+		}
+		return nil
+	})
+}
+
+func nameTaken(name string) error {
+	return fmt.Errorf("%w: there is a node %s already; to put a new machine in its place: vnet token create --name %s", ErrName, name, name)
 }
 
 // redeemable reads a token's record, or says why it is good for nothing. again is true for a machine it has let in before.

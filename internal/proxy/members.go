@@ -21,7 +21,8 @@ import (
 // gate checks tokens and registers members; pki signs.
 func (p *Proxy) gate() pki.Gate {
 	return pki.Gate{
-		CA: p.authority.joiningCA(),
+		CA:    p.authority.joiningCA(),
+		Check: func(a pki.Application) error { return p.ledger().Check(time.Now(), a) },
 		Admit: func(a pki.Application) (pki.Member, error) {
 			if overlay.Name(a.Name) == p.node.Name() {
 				return pki.Member{}, fmt.Errorf("%w: %q is the Proxy's own", pki.ErrName, a.Name)
