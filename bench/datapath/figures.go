@@ -35,8 +35,9 @@ const (
 	perCall = 44
 )
 
+// thorough takes about two and a half minutes a round.
 func thorough() pace {
-	return pace{stream: 3 * time.Second, flood: 400 * time.Millisecond, tries: 7, asked: 10_000, pings: 250, idle: 3 * time.Second, checked: 64 << 20}
+	return pace{stream: 2 * time.Second, flood: 200 * time.Millisecond, tries: 6, asked: 5_000, pings: 150, idle: time.Second, checked: 64 << 20}
 }
 
 // quick measures everything once in under a minute.

@@ -15,11 +15,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/bench"
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/peers"
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/report"
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/stage"
+	"github.com/virtuoso-vnet/virtuoso/bench/datapath/trials"
 )
 
 // options are the command line.
@@ -29,6 +31,7 @@ type options struct {
 	json    bool
 	only    string // names of peers
 	figures string // names of instruments
+	trials  string // names of trials
 	folder  string // of programs
 	doc     string
 	merge   bool
@@ -42,6 +45,7 @@ func main() {
 	flag.BoolVar(&o.json, "json", false, "print samples as JSON, which -merge reads")
 	flag.StringVar(&o.only, "only", "", "measure only these `peers`, separated by commas: "+strings.Join(names(peers.All()), ", "))
 	flag.StringVar(&o.figures, "figures", "", "measure only these `figures`, separated by commas: "+strings.Join(instrumentNames(), ", "))
+	flag.StringVar(&o.trials, "trials", "all", "after the rounds make these `trials` of ours alone (none with -quick), or none: "+strings.Join(trialNames(), ", "))
 	flag.StringVar(&o.folder, "programs", "bin/datapath", "`folder` for the programs that are built")
 	flag.StringVar(&o.doc, "doc", "", "write the tables into the marked section of this `file` too, such as docs/performance.md")
 	flag.BoolVar(&o.merge, "merge", false, "measure nothing: merge the JSON `files` that follow")
@@ -124,20 +128,49 @@ func (o options) instruments() ([]instrument, error) {
 	return chosen, nil
 }
 
-// print writes a result as asked: JSON for machines, tables for people and for the document.
+// chosenTrials are the trials that were asked for.
+func (o options) chosenTrials() ([]trials.Trial, error) {
+	switch {
+	case o.trials == "none", o.trials == "all" && o.quick:
+		return nil, nil
+	case o.trials == "all":
+		return trials.All(), nil
+	}
+	var chosen []trials.Trial
+	for name := range strings.SplitSeq(o.trials, ",") {
+		i := slices.Index(trialNames(), name)
+		if i < 0 {
+			return nil, fmt.Errorf("cannot try %q: there are %s", name, strings.Join(trialNames(), ", "))
+		}
+		chosen = append(chosen, trials.All()[i])
+	}
+	return chosen, nil
+}
+
+// print writes a result as asked: JSON for programs, tables for people and for the document.
 func (o options) print(w io.Writer, r report.Result) error {
 	if o.json {
 		return json.NewEncoder(w).Encode(r)
 	}
-	fmt.Fprintf(w, "%s, %d rounds\n\n", r.Machine, r.Rounds)
-	r.WriteTables(w, figures(), yardsticks())
+	write(w, r)
 	if o.doc == "" {
 		return nil
 	}
-	return report.Replace(o.doc, "datapath", func(w io.Writer) {
-		fmt.Fprintf(w, "%s, %d rounds.\n\n", r.Machine, r.Rounds)
+	return report.Replace(o.doc, "datapath", func(w io.Writer) { write(w, r) })
+}
+
+func write(w io.Writer, r report.Result) {
+	fmt.Fprintf(w, "%s. %d interleaved rounds.\n", r.Machine, r.Rounds)
+	if len(r.Samples) > 0 {
+		fmt.Fprintln(w)
+		r.WriteAims(w, aims(), yardsticks())
+		fmt.Fprintln(w)
 		r.WriteTables(w, figures(), yardsticks())
-	})
+	}
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(w)
+		r.WriteFindings(w)
+	}
 }
 
 func merge(files []string) (report.Result, error) {
@@ -159,6 +192,13 @@ func merge(files []string) (report.Result, error) {
 func names(all []peers.Peer) (list []string) {
 	for _, p := range all {
 		list = append(list, p.Name)
+	}
+	return list
+}
+
+func trialNames() (list []string) {
+	for _, t := range trials.All() {
+		list = append(list, t.Name)
 	}
 	return list
 }
@@ -188,9 +228,19 @@ func yardsticks() report.Yardsticks {
 	return y
 }
 
+// trialTime is how long each thing in a trial is measured.
+const trialTime = 3 * time.Second
+
+// trialNr is the number of the first overlay of the trials: those of the peers are below.
+const trialNr = 20
+
 // measure sets every peer up, checks that it carries what it is given, and measures all in turn.
 func measure(ctx context.Context, o options, chosen []peers.Peer, programs peers.Programs, lacking map[string]error) (r report.Result, err error) {
 	tools, err := o.instruments()
+	if err != nil {
+		return r, err
+	}
+	after, err := o.chosenTrials()
 	if err != nil {
 		return r, err
 	}
@@ -208,7 +258,9 @@ func measure(ctx context.Context, o options, chosen []peers.Peer, programs peers
 	}
 	b := &board{pace: o.pace(), result: &r, running: map[string]*peers.Running{}}
 	for nr, p := range chosen {
-		b.setUp(ctx, s, p, programs, lacking, nr)
+		if r.Rounds > 0 {
+			b.setUp(ctx, s, p, programs, lacking, nr)
+		}
 	}
 	for round := range r.Rounds {
 		bench.Quiet()
@@ -221,6 +273,14 @@ func measure(ctx context.Context, o options, chosen []peers.Peer, programs peers
 				return r, err
 			}
 		}
+	}
+	for i, trial := range after {
+		fmt.Fprintln(os.Stderr, "trial:", trial.Name)
+		t := &trials.Table{Stage: s, Programs: programs, Nr: trialNr + i*10, Long: trialTime}
+		if err := t.Do(ctx, trial); err != nil {
+			b.fail("trial", err)
+		}
+		r.AddFindings(t.Findings)
 	}
 	return r, b.err
 }

@@ -180,6 +180,16 @@ func (f *flooder) write(to []byte, n uint64) {
 	copy(to[seal:], f.body(n, len(to)-seal))
 }
 
+// Flood sends one flood and says what became of it.
+func (g Between) Flood(fl Flood) (Arrived, error) {
+	f, err := g.flooder()
+	if err != nil {
+		return Arrived{}, err
+	}
+	defer f.close()
+	return f.run(fl)
+}
+
 // Lossless searches for the highest rate at which less than the share loss of a flood is lost. Each try lasts fl.Long;
 // one that fails is made twice, as a machine that was elsewhere for a moment is not the path.
 func (g Between) Lossless(fl Flood, loss float64, tries int) (float64, error) {

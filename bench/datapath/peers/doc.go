@@ -67,7 +67,7 @@ func All() []Peer {
 		{Name: "tinc", Kind: Userspace, Needs: []string{"tincd"}, Start: startTinc},
 		{Name: "wireguard-go", Kind: Userspace, Needs: []string{WireGuard}, Start: startWireGuard(WireGuard)},
 		{Name: "tailscale-wireguard-go", Kind: Userspace, Needs: []string{Tailscale}, Start: startWireGuard(Tailscale)},
-		{Name: "ours-udp", Kind: Ours, Needs: []string{Vnet}, Start: startOurs("--carrier", "udp")},
+		{Name: "ours-udp", Kind: Ours, Needs: []string{Vnet}, Start: startOurs()},
 		{Name: "ours-tcp", Kind: Ours, Needs: []string{Vnet}, Start: startOurs("--carrier", "tcp")},
 		{Name: "ours-two-hops", Kind: Ours, Needs: []string{Vnet}, Start: startTwoHops},
 	}

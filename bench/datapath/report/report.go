@@ -29,10 +29,12 @@ type Result struct {
 	Systems []System `json:"systems"`
 	Rounds  int      `json:"rounds"`
 	Samples []Sample `json:"samples"`
+	// Findings are of trials, which have no rounds.
+	Findings []Finding `json:"findings,omitempty"`
 }
 
-// Merge joins the results of several runs. Their rounds follow each other; runs that measured different figures of the
-// same rounds say so by their numbers, see Continue.
+// Merge joins the results of several runs. The rounds of a figure follow each other in the order of the runs; a system
+// that could not be measured in one of them counts as measured.
 func Merge(results []Result) Result {
 	var all Result
 	for _, r := range results {
@@ -49,6 +51,7 @@ func Merge(results []Result) Result {
 				all.Systems[i] = s
 			}
 		}
+		all.AddFindings(r.Findings)
 		// A figure's rounds are numbered on from those that are there.
 		next := map[string]int{}
 		for _, s := range all.Samples {

@@ -90,13 +90,47 @@ func TestTables(t *testing.T) {
 	var out strings.Builder
 	r.WriteTables(&out, []Figure{{Key: "tcp1", Title: "TCP", Unit: "Gbit/s", Scale: 1e9}, {Key: "never"}}, Yardsticks{Ceiling: "veth"})
 	for _, want := range []string{
-		"| | TCP Gbit/s |\n", "| veth | 30.0 |\n", "| tinc | not run |\n",
-		"| ours | 10.0 | 10.0 | 10.0 | 0.38 (0.25–0.50) |\n",
+		"|  | TCP, Gbit/s |\n|---|---:|\n| veth | 30.0 (20.0–40.0) |\n", "| tinc | not run |\n",
+		"|  | TCP, ÷ veth |\n", "| ours | 0.38 (0.25–0.50) |\n",
 		"- **tinc**: not run: tincd is not installed\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the tables lack %q:\n%s", want, out.String())
 		}
+	}
+}
+
+func TestAims(t *testing.T) {
+	tcp, cpu := Figure{Key: "tcp1", Scale: 1e9}, Figure{Key: "cpu", Less: true}
+	r := rounds("tcp1", map[string][]float64{"vxlan": {10e9, 20e9}, "slow": {1e9, 1e9}, "fast": {2e9, 4e9}, "ours": {6e9, 12e9}})
+	r.Samples = append(r.Samples, Sample{System: "ours", Figure: "cpu", Value: 2})
+	y := Yardsticks{Bridge: "vxlan", Peers: []string{"slow", "fast"}}
+	var out strings.Builder
+	r.WriteAims(&out, []Aim{
+		{What: "bridge", System: "ours", Figure: tcp, To: "vxlan", Bound: 0.55},
+		{What: "peer", System: "ours", Figure: tcp, To: BestPeer, Bound: 3.5},
+		{What: "cpu", System: "ours", Figure: cpu, Bound: 1.9, DownToThis: true},
+		{What: "plain", System: "ours", Figure: tcp, Bound: 9},
+		{What: "unknown", System: "nobody", Figure: tcp, Bound: 9},
+	}, y)
+	want := `| bridge | ≥ 0.55 | 0.60 (0.60–0.60) | reached |
+| peer | ≥ 3.50 | 3.00 (3.00–3.00) | missed |
+| cpu | ≤ 1.90 | 2.00 (2.00–2.00) | missed |
+| plain | ≥ 9.00 | 9.00 (6.00–12.0) | reached |
+`
+	if !strings.HasSuffix(out.String(), want) || strings.Contains(out.String(), "unknown") {
+		t.Errorf("the aims are\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestFindingsAreMerged(t *testing.T) {
+	one := Result{Findings: []Finding{{Trial: "rekeys", What: "lost", Values: []float64{0}, Aim: "0"}}}
+	two := Result{Findings: []Finding{{Trial: "rekeys", What: "lost", Values: []float64{4}, Aim: "0"}}}
+	all := Merge([]Result{one, two})
+	var out strings.Builder
+	all.WriteFindings(&out)
+	if want := "| rekeys | lost | 2 | 0 | 2.00 | 4.00 | 0 |\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("the findings are\n%s\nwant\n%s", out.String(), want)
 	}
 }
 

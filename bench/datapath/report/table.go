@@ -13,31 +13,46 @@ type Yardsticks struct {
 	Peers   []string // user-space overlays, of which the best counts
 }
 
-// WriteTables writes the medians of all figures, then one table a figure with ratios and spreads, in Markdown.
+// WriteTables writes in Markdown: all figures as median (least–greatest), then the ratios to each yardstick, then what
+// each system was.
 func (r *Result) WriteTables(w io.Writer, figures []Figure, y Yardsticks) {
 	figures = r.measured(figures)
-	head, rule := "| |", "|---|"
-	for _, f := range figures {
-		head += fmt.Sprintf(" %s %s |", f.Title, f.Unit)
-		rule += "---:|"
-	}
-	fmt.Fprintf(w, "%s\n%s\n", head, rule)
-	for _, s := range r.Systems {
-		line := "| " + s.Name + " |"
-		for _, f := range figures {
-			cell := ""
-			if spread, ok := r.Of(s.Name, f.Key); ok {
-				cell = f.format(spread.Median)
-			}
-			if s.NotRun != "" {
-				cell = "not run"
-			}
-			line += " " + cell + " |"
+	fmt.Fprintf(w, "Medians, with the least and the greatest of the rounds:\n\n")
+	r.table(w, figures, func(_ Figure) string { return "" }, func(system string, f Figure) string {
+		s, ok := r.Of(system, f.Key)
+		if !ok {
+			return ""
 		}
-		fmt.Fprintln(w, line)
-	}
-	for _, f := range figures {
-		r.writeFigure(w, f, y)
+		return fmt.Sprintf("%s (%s–%s)", f.format(s.Median), f.format(s.Min), f.format(s.Max))
+	})
+	for _, to := range []struct {
+		title string
+		of    func(f Figure) string // which system
+	}{
+		{"Ratios to " + y.Ceiling, func(Figure) string { return y.Ceiling }},
+		{"Ratios to " + y.Bridge, func(Figure) string { return y.Bridge }},
+		{"Ratios to the best user-space peer in that figure", func(f Figure) string {
+			best, _ := r.Best(f.Key, f.Less, y.Peers)
+			return best
+		}},
+	} {
+		var some []Figure
+		for _, f := range figures {
+			if _, ok := r.Of(to.of(f), f.Key); ok {
+				some = append(some, f)
+			}
+		}
+		if len(some) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s, taken round by round:\n\n", to.title)
+		r.table(w, some, func(f Figure) string { return "÷ " + to.of(f) }, func(system string, f Figure) string {
+			s, ok := r.Ratio(system, f.Key, to.of(f), f.Key)
+			if !ok {
+				return ""
+			}
+			return fmt.Sprintf("%.2f (%.2f–%.2f)", s.Median, s.Min, s.Max)
+		})
 	}
 	fmt.Fprintln(w)
 	for _, s := range r.Systems {
@@ -46,6 +61,30 @@ func (r *Result) WriteTables(w io.Writer, figures []Figure, y Yardsticks) {
 			continue
 		}
 		fmt.Fprintf(w, "- **%s**: %s\n", s.Name, s.What)
+	}
+}
+
+// table writes a row a system and a column a figure; note says what to divide by, and then the units fall away.
+func (r *Result) table(w io.Writer, figures []Figure, note func(Figure) string, cell func(system string, f Figure) string) {
+	head, rule := []string{""}, []string{"---"}
+	for _, f := range figures {
+		unit := note(f)
+		if unit == "" {
+			unit = f.Unit
+		}
+		head, rule = append(head, f.Title+", "+unit), append(rule, "---:")
+	}
+	fmt.Fprintf(w, "| %s |\n|%s|\n", strings.Join(head, " | "), strings.Join(rule, "|"))
+	for _, s := range r.Systems {
+		line := []string{s.Name}
+		for _, f := range figures {
+			if s.NotRun != "" {
+				line = append(line, "not run")
+				continue
+			}
+			line = append(line, cell(s.Name, f))
+		}
+		fmt.Fprintf(w, "| %s |\n", strings.Join(line, " | "))
 	}
 }
 
@@ -60,37 +99,4 @@ func (r *Result) measured(figures []Figure) (there []Figure) {
 		}
 	}
 	return there
-}
-
-// writeFigure writes one figure: its spread, and its ratios to the yardsticks.
-func (r *Result) writeFigure(w io.Writer, f Figure, y Yardsticks) {
-	best, _ := r.Best(f.Key, f.Less, y.Peers)
-	columns := []struct{ title, to string }{{"× " + y.Ceiling, y.Ceiling}, {"× " + y.Bridge, y.Bridge}, {"× " + best, best}}
-	fmt.Fprintf(w, "\n%s, %s:\n\n| | min | median | max |", f.Title, f.Unit)
-	rule := "\n|---|---:|---:|---:|"
-	for _, c := range columns {
-		if _, ok := r.Of(c.to, f.Key); ok {
-			fmt.Fprintf(w, " %s |", c.title)
-			rule += "---:|"
-		}
-	}
-	fmt.Fprintln(w, rule)
-	for _, s := range r.Systems {
-		spread, ok := r.Of(s.Name, f.Key)
-		if !ok {
-			continue
-		}
-		cells := []string{s.Name, f.format(spread.Min), f.format(spread.Median), f.format(spread.Max)}
-		for _, c := range columns {
-			if _, ok := r.Of(c.to, f.Key); !ok {
-				continue
-			}
-			cell := ""
-			if ratio, ok := r.Ratio(s.Name, f.Key, c.to, f.Key); ok {
-				cell = fmt.Sprintf("%.2f (%.2f–%.2f)", ratio.Median, ratio.Min, ratio.Max)
-			}
-			cells = append(cells, cell)
-		}
-		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
-	}
 }
