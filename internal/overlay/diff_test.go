@@ -24,6 +24,20 @@ func counted(o *Overlay) map[string]int {
 func TestDiffAgainstTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := drawOverlay(t), drawOverlay(t)
+		if rapid.Bool().Draw(t, "alike") {
+			to = from.Clone()
+			drawRule(t, to)
+		}
+		for _, o := range []*Overlay{from, to} { // a node that was cut off may hold a rule twice, under two numbers
+			for _, name := range o.Names() {
+				n := o.Nodes[name]
+				if len(n.Rules) > 0 && rapid.Bool().Draw(t, "twice") {
+					r := n.Rules[0]
+					r.ID = o.NextID()
+					n.Rules = append(n.Rules, r)
+				}
+			}
+		}
 		have, want := counted(from), counted(to)
 		last := OpenLink
 		for _, s := range Diff(from, to) {
