@@ -3,7 +3,6 @@ package demo
 import (
 	"math"
 	"testing"
-	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/workload"
 )
@@ -31,45 +30,11 @@ func TestSpeedupBound(t *testing.T) {
 	}
 }
 
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		in   []float64
-		want float64
-	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 5}, 5}} {
-		if got := median(c.in); got != c.want {
-			t.Errorf("median(%v) = %v, want %v", c.in, got, c.want)
-		}
-	}
-}
-
-func TestTimingCountsWhatLiesWithin(t *testing.T) {
-	t0 := time.Unix(100, 0)
-	a := &application{procs: nil}
-	for i := range 10 { // ten iterations of 100 ms, one after the other
-		a.iterations = append(a.iterations, iteration{Iteration: i, StartNS: t0.Add(time.Duration(i) * 100 * time.Millisecond).UnixNano(), MS: 100})
-	}
-	got := a.timing(t0.Add(150*time.Millisecond), t0.Add(850*time.Millisecond))
-	if got.IterationMS != 100 || got.Iterations != 6 { // 2 to 7: the ones that begin before or end after are left out
-		t.Errorf("got %+v, want 6 iterations of 100 ms", got)
-	}
-}
-
 func TestRefusesSizesAPatternDoesNotHave(t *testing.T) {
 	if _, err := New(Config{VMs: 5, Pattern: "hypercube"}); err == nil {
 		t.Error("a hypercube of five was accepted")
 	}
 	if _, err := New(Config{VMs: 4, Pattern: "rign"}); err == nil {
 		t.Error("an unknown pattern was accepted")
-	}
-}
-
-func TestLinesAreHandedOnWhole(t *testing.T) {
-	var got []string
-	l := &lines{take: func(s string) { got = append(got, s) }}
-	for _, part := range []string{"on", "e\ntwo\nth", "ree", "\n"} {
-		l.Write([]byte(part))
-	}
-	if len(got) != 3 || got[0] != "one" || got[1] != "two" || got[2] != "three" {
-		t.Errorf("got %q", got)
 	}
 }

@@ -1,9 +1,6 @@
 package demo
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // Result is what the demo measured, as `vnet demo --json` prints it.
 type Result struct {
@@ -35,18 +32,6 @@ type Topology struct {
 	Name  string   `json:"name"`
 	Order []string `json:"order,omitempty"`
 	Edges [][3]any `json:"edges"`
-}
-
-// median is the middle of the values; 0 of none.
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(values))
-	if n := len(s); n%2 == 0 {
-		return (s[n/2-1] + s[n/2]) / 2
-	}
-	return s[len(s)/2]
 }
 
 // round keeps three decimals: more would only look precise.

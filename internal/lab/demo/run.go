@@ -3,12 +3,12 @@ package demo
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/lab"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/program"
 )
 
 const (
@@ -21,10 +21,6 @@ const (
 	// calm is how long the adapted overlay runs at least before it is judged: congestion windows that the full queue
 	// of the star had cut take some seconds to grow again.
 	calm = 8 * time.Second
-	// patience bounds every wait of the story.
-	patience = 40 * time.Second
-	// appPort is where the ranks listen.
-	appPort = 7000
 )
 
 // Demo is one telling of the story.
@@ -34,7 +30,7 @@ type Demo struct {
 
 	lab     *lab.Lab
 	daemons *lab.Daemons
-	app     *application
+	app     *program.Application
 	watch   *watcher
 	result  Result
 }
@@ -81,7 +77,7 @@ func (d *Demo) story(ctx context.Context) error {
 		return err
 	}
 	d.View.Say("the star stands; starting %q in every VM, in a shuffled order", d.cfg.Pattern)
-	if d.app, err = start(d.lab, d.cfg, d.View); err != nil {
+	if d.app, err = d.start(); err != nil {
 		return err
 	}
 	if err := d.measureStar(ctx); err != nil {
@@ -95,7 +91,7 @@ func (d *Demo) story(ctx context.Context) error {
 
 // measureStar lets the application run on the star until its iterations are known and its topology is inferred.
 func (d *Demo) measureStar(ctx context.Context) error {
-	began, err := d.app.began(ctx)
+	began, err := d.app.Began(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,10 +101,10 @@ func (d *Demo) measureStar(ctx context.Context) error {
 	}
 	d.result.InferenceS = round(inferred.Sub(began).Seconds())
 	from := began.Add(steady)
-	if err := d.app.await(ctx, from, measured); err != nil {
+	if err := d.app.Await(ctx, from, measured); err != nil {
 		return err
 	}
-	d.result.Star = d.app.timing(from, time.Now())
+	d.result.Star = d.timing(from, time.Now())
 	return nil
 }
 
@@ -126,12 +122,12 @@ func (d *Demo) measureAdapted(ctx context.Context) error {
 	var after time.Time
 	for {
 		last := d.watch.last("change.committed")
-		after = d.app.after(last, skipped)
-		if err := d.app.await(ctx, after, measured); err != nil {
+		after = d.app.After(last, skipped)
+		if err := d.app.Await(ctx, after, measured); err != nil {
 			return err
 		}
 		if rest := time.Until(last.Add(calm)); rest > 0 {
-			if err := d.app.wait(ctx, rest); err != nil {
+			if err := d.app.Wait(ctx, rest); err != nil {
 				return err
 			}
 		}
@@ -140,7 +136,7 @@ func (d *Demo) measureAdapted(ctx context.Context) error {
 			break
 		}
 	}
-	d.result.Adapted = d.app.timing(after, time.Now())
+	d.result.Adapted = d.timing(after, time.Now())
 	if d.result.Adapted.IterationMS > 0 {
 		d.result.Speedup = round(d.result.Star.IterationMS / d.result.Adapted.IterationMS)
 	}
@@ -185,12 +181,14 @@ func (d *Demo) topology(ctx context.Context) error {
 
 // finish stops the application, checks every byte, and closes the account of frames.
 func (d *Demo) finish(ctx context.Context) error {
-	bytes, err := d.app.stop(ctx)
+	bytes, err := d.app.Stop(ctx)
 	if err != nil {
 		return err
 	}
 	d.result.Bytes = bytes
-	return d.account(ctx)
+	a, err := d.daemons.Account(ctx)
+	d.result.FramesLost, d.result.WireLost, d.result.Duplicates = a.FramesLost, a.WireLost, a.Duplicates
+	return err
 }
 
 // adapt sets the Proxy's mode, as a user would.
@@ -211,4 +209,17 @@ func (d *Demo) ask(ctx context.Context, into any, args ...string) error {
 	return nil
 }
 
-var errStopped = errors.New("the application has ended")
+// start runs one rank in each VM, dealt out in a shuffled order.
+func (d *Demo) start() (*program.Application, error) {
+	p := program.Plan{Pattern: d.cfg.Pattern, Bytes: exchange, Args: []string{"--duration", (5 * time.Minute).String()}, Iteration: d.View.iteration}
+	for _, vm := range d.cfg.ranks() {
+		p.In, p.Addresses = append(p.In, vmName(vm)), append(p.Addresses, vmAddress(vm).Addr())
+	}
+	return program.Start(d.lab, p)
+}
+
+// timing is the median over all ranks' iterations that lie within a time.
+func (d *Demo) timing(from, to time.Time) Timing {
+	ms, n := d.app.Timing(from, to)
+	return Timing{IterationMS: round(ms), Iterations: n}
+}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/lab"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/program"
 )
 
 // event is one line of `vnet events -o json`.
@@ -29,7 +29,7 @@ type watcher struct {
 
 func watch(l *lab.Lab, view *View) (*watcher, error) {
 	w := &watcher{view: view, news: make(chan struct{})}
-	_, err := l.Command("proxy", []string{lab.Self, "events", "-o", "json"}, lab.CmdOptions{Name: "vnet", Stdout: &lines{take: w.line}})
+	_, err := l.Command("proxy", []string{lab.Self, "events", "-o", "json"}, lab.CmdOptions{Name: "vnet", Stdout: &program.Lines{Take: w.line}})
 	return w, err
 }
 
@@ -48,8 +48,8 @@ func (w *watcher) line(text string) {
 }
 
 // await waits for an event of a kind after a time, and returns when it happened.
-func (w *watcher) await(ctx context.Context, app *application, kind string, after time.Time) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (w *watcher) await(ctx context.Context, app *program.Application, kind string, after time.Time) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, program.Patience)
 	defer cancel()
 	for {
 		w.mu.Lock()
@@ -63,10 +63,10 @@ func (w *watcher) await(ctx context.Context, app *application, kind string, afte
 		w.mu.Unlock()
 		select {
 		case <-news:
-		case <-app.anyEnded():
-			return time.Time{}, fmt.Errorf("%w: %s", errStopped, app.said())
+		case <-app.Ended():
+			return time.Time{}, fmt.Errorf("%w: %s", program.ErrStopped, app.Said())
 		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("no %q within %v", kind, patience)
+			return time.Time{}, fmt.Errorf("no %q within %v", kind, program.Patience)
 		}
 	}
 }
@@ -81,39 +81,4 @@ func (w *watcher) last(kind string) (at time.Time) {
 		}
 	}
 	return at
-}
-
-// lines is a writer that hands on whole lines, and remembers what it was given when nobody takes them.
-type lines struct {
-	take func(string)
-
-	mu   sync.Mutex // guards the following
-	rest strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest.Write(b)
-	if l.take == nil {
-		return len(b), nil
-	}
-	text := l.rest.String()
-	for {
-		line, after, ok := strings.Cut(text, "\n")
-		if !ok {
-			break
-		}
-		l.take(line)
-		text = after
-	}
-	l.rest.Reset()
-	l.rest.WriteString(text)
-	return len(b), nil
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.TrimSpace(l.rest.String())
 }
