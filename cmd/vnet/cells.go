@@ -1,0 +1,167 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/lab"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/cells"
+)
+
+// labFlags are those of experiments that run in the lab.
+type labFlags struct {
+	quick, json bool
+	dir         string
+	seed        uint64
+	only        []string
+}
+
+func (f *labFlags) add(cmd *cobra.Command, only []string) {
+	cmd.Flags().BoolVar(&f.quick, "quick", false, "one cell, once: a minute")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print everything as JSON")
+	cmd.Flags().StringVar(&f.dir, "out", ".", "`directory` for the table (CSV); rows of other cells that it holds stay")
+	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "of the dice: the order of the VMs")
+	cmd.Flags().StringSliceVar(&f.only, "only", only, "`cells`, as cluster8/ring")
+}
+
+func cellsCommand(c *cli) *cobra.Command {
+	var f labFlags
+	var runs int
+	cmd := &cobra.Command{
+		Use:   "cells",
+		Short: "Cells of the grid in the lab, beside what the simulator says",
+		Long: `Repeat cells of the simulator's grid in the lab: the built program, namespaces, and the benchmark over real TCP. Each run
+builds a lab and runs the application on the star, with the links an oracle would make, and with adaptation. All cells, three
+runs each, take 25 minutes; the lab needs the machine for itself to be right with eight VMs.`,
+		Example: "  vnet experiment cells --quick\n  vnet experiment cells --only metro4/bus,wide4/ring --out docs/experiments",
+		Args:    cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			if err := lab.Preflight(); err != nil {
+				return err
+			}
+			if f.quick {
+				f.only, runs = f.only[:1], 1
+			}
+			var all []cells.Cell
+			for _, name := range f.only {
+				cell, err := cells.Repeat(cmd.Context(), name, runs, f.seed)
+				if err != nil {
+					return fmt.Errorf("cannot finish cell %s: %w", name, err)
+				}
+				all = append(all, cell)
+				if err := c.tabulate(&f, "cells.csv", cells.Head(), [][]string{cell.Row()}, 1, cell.Lab...); err != nil {
+					return err
+				}
+			}
+			return c.asJSON(&f, all)
+		}),
+	}
+	f.add(cmd, cells.Names())
+	cmd.Flags().IntVar(&runs, "runs", 3, "of each cell, with the seed and those behind it")
+	return cmd
+}
+
+func baselinesCommand(c *cli) *cobra.Command {
+	var f labFlags
+	cmd := &cobra.Command{
+		Use:   "baselines",
+		Short: "Adaptation against what others do, in the same lab: star, full mesh, first packet, byte threshold, oracle, tinc",
+		Long: `Run the same application by every policy in one lab: the star, a full mesh, a direct link for whoever talks, EVIO's trigger
+(10 MB in 10 s, for 180 s), the links an oracle would make, and adaptation as it is; and over tinc in switch mode, where the
+machine has it, in a second lab like it. Three minutes a cell.`,
+		Example: "  vnet experiment baselines --only cluster4/ring",
+		Args:    cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			if err := lab.Preflight(); err != nil {
+				return err
+			}
+			var all []cells.Trial
+			for _, name := range f.only {
+				t, err := cells.Baselines(cmd.Context(), name, f.seed)
+				if err != nil {
+					return fmt.Errorf("cannot finish the comparison in %s: %w", name, err)
+				}
+				all = append(all, t)
+				if err := c.tabulate(&f, "baselines.csv", cells.BaselineHead(), t.BaselineRows(), 2, t); err != nil {
+					return err
+				}
+			}
+			return c.asJSON(&f, all)
+		}),
+	}
+	f.add(cmd, []string{"cluster4/ring"})
+	cmd.Flags().MarkHidden("quick")
+	return cmd
+}
+
+// tabulate prints rows, with the account of frames, and merges them into a file.
+func (c *cli) tabulate(f *labFlags, file string, head []string, rows [][]string, key int, trials ...cells.Trial) error {
+	path := filepath.Join(f.dir, file)
+	old, err := readTable(path)
+	if err != nil {
+		return err
+	}
+	if len(old) == 0 {
+		old = [][]string{head}
+	}
+	old = cells.Merge(old, rows, key)
+	if err := writeFile(path, func(w io.Writer) error { return csv.NewWriter(w).WriteAll(old) }); err != nil {
+		return err
+	}
+	if f.json || c.output == "json" {
+		return nil
+	}
+	t := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
+	for _, row := range append([][]string{head}, rows...) {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	var sum lab.Account
+	for _, trial := range trials {
+		sum.FramesLost += trial.FramesLost
+		sum.WireLost += trial.WireLost
+		sum.Duplicates += trial.Duplicates
+	}
+	_, err = fmt.Fprintf(c.out, "seed %d; frames_lost %d, duplicates %d; %d dropped by full queues of the wires and sent again by TCP\n\n", f.seed, sum.FramesLost, sum.Duplicates, sum.WireLost)
+	return err
+}
+
+func readTable(path string) ([][]string, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the table so far: %w", err)
+	}
+	defer file.Close()
+	rows, err := csv.NewReader(file).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the table so far, %s: %w", path, err)
+	}
+	return rows, nil
+}
+
+func (c *cli) asJSON(f *labFlags, all any) error {
+	if !f.json && c.output != "json" {
+		return nil
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot encode the results: %w", err)
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n", text)
+	return err
+}

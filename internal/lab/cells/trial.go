@@ -1,0 +1,206 @@
+// Package cells repeats experiments of the simulator in the lab, with the built program and real TCP, and holds the two against
+// each other; the same application runs by several policies one after the other in one lab.
+//
+// What there is to repeat, and what the simulator says of it, is package trials'.
+package cells
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/lab"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/program"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/trials"
+)
+
+// Run is one application by one policy.
+type Run struct {
+	Policy     string  `json:"policy"`
+	Iterations int     `json:"iterations"`  // done
+	IterationS float64 `json:"iteration_s"` // mean of the second half
+	HeadS      float64 `json:"head_s"`      // what the first half took
+	Links      int     `json:"links"`       // adapted, at the end
+}
+
+// Seconds is how long a job of n iterations takes: the first half as it was, the rest as the second half went.
+func (r Run) Seconds(n int) float64 {
+	half := r.Iterations / 2
+	return r.HeadS + float64(n-half)*r.IterationS
+}
+
+// Trial is one setting in one lab.
+type Trial struct {
+	Setting string         `json:"setting"`
+	Seed    uint64         `json:"seed"`
+	Runs    map[string]Run `json:"runs"`   // by policy
+	Missed  uint64         `json:"missed"` // wire packets that the machine was too slow for: then it was measured, and not the paths
+	lab.Account
+}
+
+// job is how many iterations a minute's work is by the oracle.
+func (t Trial) job() int { return max(1, int(trials.Work.Seconds()/t.Runs["oracle"].IterationS)) }
+
+// Ratio is the running time of a minute's work by a policy, to that by another.
+func (t Trial) Ratio(policy, to string) float64 {
+	n := t.job()
+	return t.Runs[policy].Seconds(n) / t.Runs[to].Seconds(n)
+}
+
+// try builds the lab and runs the application by each policy for so long.
+func try(ctx context.Context, s trials.Setting, length time.Duration, policies ...string) (Trial, error) {
+	t := Trial{Setting: s.String(), Seed: s.Seed, Runs: map[string]Run{}}
+	spec, err := s.Environment.Spec(s.VMs)
+	if err != nil {
+		return t, err
+	}
+	l, err := lab.Start(ctx, spec, lab.Options{})
+	if err != nil {
+		return t, err
+	}
+	defer l.Close()
+	d, err := l.StartOverlay(ctx)
+	if err != nil {
+		return t, err
+	}
+	b := bench{Setting: s, lab: l, daemons: d}
+	for _, policy := range policies {
+		if t.Runs[policy], err = b.run(ctx, policy, length); err != nil {
+			return t, fmt.Errorf("%s by %s: %w", s, policy, err)
+		}
+	}
+	if t.Account, err = d.Account(ctx); err != nil {
+		return t, err
+	}
+	paths, err := l.Paths()
+	for _, n := range paths.Missed {
+		t.Missed += n
+	}
+	return t, err
+}
+
+// bench is a lab with its overlay and what is to run in it.
+type bench struct {
+	trials.Setting
+	lab     *lab.Lab
+	daemons *lab.Daemons
+}
+
+func (b bench) vnet(ctx context.Context, args ...string) error {
+	_, err := b.daemons.Vnet(ctx, b.lab.Spec().Overlay.Proxy, args...)
+	return err
+}
+
+// run begins on the star, with an inference that has seen nothing.
+func (b bench) run(ctx context.Context, policy string, length time.Duration) (Run, error) {
+	r := Run{Policy: policy}
+	if err := b.vnet(ctx, "adapt", "auto", "--policy", "star"); err != nil {
+		return r, err
+	}
+	if err := b.links(ctx, 0); err != nil {
+		return r, err
+	}
+	if err := b.vnet(ctx, "app", "set", "--defaults"); err != nil {
+		return r, err
+	}
+	schedule, err := b.Schedule()
+	if err != nil {
+		return r, err
+	}
+	args := []string{"adapt", "auto", "--policy", policy}
+	before := 0 // links that do not wait for traffic
+	switch policy {
+	case "oracle":
+		args, before = append(args, "--told", b.told()), len(schedule.Edges())
+	case "mesh":
+		before = b.VMs * (b.VMs - 1) / 2
+	}
+	if err := b.vnet(ctx, args...); err != nil {
+		return r, err
+	}
+	if err := b.links(ctx, before); err != nil {
+		return r, err
+	}
+	if r, err = b.program(ctx, r, nil, length); err != nil {
+		return r, err
+	}
+	r.Links, err = b.open(ctx)
+	return r, err
+}
+
+// program runs the application in the VMs, or at the addresses of hosts, and measures it.
+func (b bench) program(ctx context.Context, r Run, at *peer, length time.Duration) (Run, error) {
+	p := program.Plan{Pattern: b.Pattern, Bytes: b.Environment.Bytes, Seed: b.Seed, Args: []string{"--duration", length.String()}}
+	for _, i := range b.Order() {
+		vm := b.lab.Spec().VMs[i]
+		if at == nil {
+			p.In, p.Addresses = append(p.In, vm.Name), append(p.Addresses, vm.Address.Addr())
+			continue
+		}
+		p.In, p.Addresses = append(p.In, vm.Host), append(p.Addresses, at.address(vm.Host))
+	}
+	app, err := program.Start(b.lab, p)
+	if err != nil {
+		return r, err
+	}
+	if _, err := app.Finish(ctx, length+program.Patience); err != nil {
+		return r, err
+	}
+	began, ended := app.Ran()
+	r.Iterations = len(ended)
+	half := len(ended) / 2
+	if half < 2 {
+		return r, fmt.Errorf("only %d iterations in %v", len(ended), length)
+	}
+	r.HeadS = ended[half-1].Sub(began).Seconds()
+	r.IterationS = ended[len(ended)-1].Sub(ended[half-1]).Seconds() / float64(len(ended)-half)
+	return r, nil
+}
+
+// told are the pairs that will talk, by their MACs.
+func (b bench) told() string {
+	schedule, err := b.Schedule()
+	if err != nil {
+		return "" // run has looked
+	}
+	var pairs []string
+	order, vms := b.Order(), b.lab.Spec().VMs
+	for _, e := range schedule.Edges() {
+		pairs = append(pairs, fmt.Sprintf("%s=%s", vms[order[e.A]].MAC, vms[order[e.B]].MAC))
+	}
+	return strings.Join(pairs, ",")
+}
+
+// links waits until adaptation has so many.
+func (b bench) links(ctx context.Context, want int) error {
+	ctx, cancel := context.WithTimeout(ctx, program.Patience)
+	defer cancel()
+	for {
+		got, err := b.open(ctx)
+		if err != nil || got == want {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("adaptation has %d links and not %d: %w", got, want, ctx.Err())
+		}
+	}
+}
+
+// open is how many links adaptation has.
+func (b bench) open(ctx context.Context) (int, error) {
+	text, err := b.daemons.Vnet(ctx, b.lab.Spec().Overlay.Proxy, "adapt", "status", "-o", "json")
+	if err != nil {
+		return 0, err
+	}
+	var status struct {
+		Adaptation struct{ Links []json.RawMessage }
+	}
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		return 0, fmt.Errorf("cannot read the status of adaptation: %w", err)
+	}
+	return len(status.Adaptation.Links), nil
+}
