@@ -39,9 +39,15 @@ type overlayNow struct {
 // measureChanges is the role.
 func measureChanges(ctx context.Context, o order) ([]bench.Row, error) {
 	now := &overlayNow{daemon: bench.Client(), vms: o.VMs, shape: star(), lab: o.Lab}
-	all := allToAll(o.VMs)
-	hops := bus("bus, a rule at every hop for all pairs", o.VMs, len(o.VMs))
-	needed := bus("bus, neighbours only", o.VMs, 1)
+	hops, needed := bus("bus, a rule at every hop for all pairs", o.VMs, len(o.VMs)), bus("bus, neighbours only", o.VMs, 1)
+	var direct [3]shape
+	for i, pattern := range []string{"alltoall", "ring", "hypercube"} {
+		var err error
+		if direct[i], err = joined([]string{"all-to-all", "ring", "hypercube"}[i], pattern, o.VMs); err != nil {
+			return nil, err
+		}
+	}
+	all, ring, cube := direct[0], direct[1], direct[2]
 	for range o.Rounds {
 		if err := now.renewStar(ctx); err != nil {
 			return nil, err
@@ -49,7 +55,9 @@ func measureChanges(ctx context.Context, o order) ([]bench.Row, error) {
 		for _, to := range []struct {
 			shape shape
 			paper float64
-		}{{all, 1600}, {hops, 3230}, {star(), 0}, {hops, 3230}, {star(), 0}, {needed, 3230}, {star(), 0}} {
+		}{
+			{all, 1600}, {hops, 3230}, {star(), 0}, {hops, 3230}, {star(), 0}, {needed, 3230}, {star(), 0}, {ring, 0}, {star(), 0}, {cube, 0}, {star(), 0},
+		} {
 			if err := now.become(ctx, to.shape, to.paper); err != nil {
 				return nil, err
 			}

@@ -31,19 +31,23 @@ func main() {
 		os.Exit(bench.Serve(awaitHosts))
 	}
 	rounds := flag.Int("rounds", 7, "how often each change is made")
+	only := flag.String("lab", "", "near or city; both when empty")
 	csv := flag.String("csv", "", "write the results into this `file` too")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *rounds, *csv); err != nil {
+	if err := run(ctx, *rounds, *only, *csv); err != nil {
 		fmt.Fprintln(os.Stderr, "reconfigure:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, rounds int, csv string) error {
+func run(ctx context.Context, rounds int, only, csv string) error {
 	var rows []bench.Row
 	for _, spec := range []*lab.Spec{bench.Near(hosts), bench.City(hosts)} {
+		if only != "" && only != spec.Name {
+			continue
+		}
 		fmt.Fprintf(os.Stderr, "lab %s: %d rounds\n", spec.Name, rounds)
 		more, err := measure(ctx, spec, rounds)
 		if err != nil {

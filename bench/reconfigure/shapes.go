@@ -2,6 +2,7 @@ package main
 
 import (
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/workload"
 )
 
 // vm is a VM as the changes need it.
@@ -17,20 +18,19 @@ type shape struct {
 // star is nothing but the star.
 func star() shape { return shape{name: "star"} }
 
-// allToAll has a link and two rules for every pair.
-func allToAll(vms []vm) shape {
-	s := shape{name: "all-to-all"}
-	for i, a := range vms {
-		for j, b := range vms {
-			if i < j {
-				s.links = append(s.links, link(a, b))
-			}
-			if i != j {
-				s.rules = append(s.rules, rule(a.Host, "port:"+a.Port, a, b, b.Host))
-			}
-		}
+// joined has a link and two rules for every pair that a pattern joins.
+func joined(name, pattern string, vms []vm) (shape, error) {
+	s := shape{name: name}
+	schedule, err := workload.New(pattern, len(vms), workload.Options{})
+	if err != nil {
+		return s, err
 	}
-	return s
+	for _, e := range schedule.Edges() {
+		a, b := vms[e.A], vms[e.B]
+		s.links = append(s.links, link(a, b))
+		s.rules = append(s.rules, rule(a.Host, "port:"+a.Port, a, b, b.Host), rule(b.Host, "port:"+b.Port, b, a, a.Host))
+	}
+	return s, nil
 }
 
 // bus has a link between neighbours, and for every ordered pair of VMs at most reach apart a rule at each hop but the last:
