@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check unit e2e soak soak-frames accuracy figures experiments fig5 counting fuzz generate bench cover demo clean fuzz-lang
+.PHONY: build test check unit e2e soak soak-frames accuracy figures experiments cells fig5 counting fuzz generate bench cover demo clean fuzz-lang
 
 build: ## bin/vnet and bin/patterns
 	$(GO) build -o bin/ ./cmd/...
@@ -26,6 +26,10 @@ soak: ## the long forms of the end-to-end tests: minutes to hours; write the res
 
 soak-frames: ## frames of all kinds, MTUs and guests at full speed for 10 minutes, checked byte for byte; write the result into docs/soak.md
 	E2E_LONG=1 $(GO) test -count=1 -v -timeout 30m -run '$(or $(T),TestFramesOfAllKinds|TestQEMUGuests|TestALossyPath)' ./e2e
+
+cells: build ## twelve cells of the grid in the lab, three runs each, and every policy in one of them: half an hour of a quiet machine
+	bin/vnet experiment cells --out docs/experiments
+	bin/vnet experiment baselines --out docs/experiments
 
 accuracy: ## 1,500 seeded runs of every pattern through the inference; write the result into docs/soak.md
 	ACCURACY_RUNS=1500 $(GO) test -count=1 -v -run TestEveryPatternIsRecovered ./internal/vttif

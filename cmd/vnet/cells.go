@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,7 @@ type labFlags struct {
 }
 
 func (f *labFlags) add(cmd *cobra.Command, only []string) {
-	cmd.Flags().BoolVar(&f.quick, "quick", false, "one cell, once: a minute")
+	cmd.Flags().BoolVar(&f.quick, "quick", false, "the first cell, once, half as long: half a minute")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print everything as JSON")
 	cmd.Flags().StringVar(&f.dir, "out", ".", "`directory` for the table (CSV); rows of other cells that it holds stay")
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "of the dice: the order of the VMs")
@@ -37,6 +38,7 @@ func (f *labFlags) add(cmd *cobra.Command, only []string) {
 func cellsCommand(c *cli) *cobra.Command {
 	var f labFlags
 	var runs int
+	var span time.Duration
 	cmd := &cobra.Command{
 		Use:   "cells",
 		Short: "Cells of the grid in the lab, beside what the simulator says",
@@ -50,11 +52,11 @@ runs each, take 25 minutes; the lab needs the machine for itself to be right wit
 				return err
 			}
 			if f.quick {
-				f.only, runs = f.only[:1], 1
+				f.only, runs, span = f.only[:1], 1, span/2
 			}
 			var all []cells.Cell
 			for _, name := range f.only {
-				cell, err := cells.Repeat(cmd.Context(), name, runs, f.seed)
+				cell, err := cells.Repeat(cmd.Context(), name, runs, f.seed, span)
 				if err != nil {
 					return fmt.Errorf("cannot finish cell %s: %w", name, err)
 				}
@@ -67,6 +69,7 @@ runs each, take 25 minutes; the lab needs the machine for itself to be right wit
 		}),
 	}
 	f.add(cmd, cells.Names())
+	cmd.Flags().DurationVar(&span, "span", cells.Span, "how long each policy runs the application; a minute's work follows from it")
 	cmd.Flags().IntVar(&runs, "runs", 3, "of each cell, with the seed and those behind it")
 	return cmd
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// each policy runs the application for so long; what a minute's work takes follows from it.
-	span = 10 * time.Second
+	// Span is how long each policy runs the application; what a minute's work takes follows from it.
+	Span = 10 * time.Second
 	// baselineSpan lets the trigger of 10 MB in 10 s come and be measured.
 	baselineSpan = 24 * time.Second
 )
@@ -52,8 +52,8 @@ func SettingNamed(name string, seed uint64) (trials.Setting, error) {
 	return s, err
 }
 
-// Repeat runs a cell in the lab so many times, and in the simulator.
-func Repeat(ctx context.Context, name string, runs int, seed uint64) (Cell, error) {
+// Repeat runs a cell in the lab so many times, for so long by each policy, and in the simulator.
+func Repeat(ctx context.Context, name string, runs int, seed uint64, span time.Duration) (Cell, error) {
 	c := Cell{Setting: name}
 	for i := range runs {
 		s, err := SettingNamed(name, seed+uint64(i))
