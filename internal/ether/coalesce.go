@@ -1,15 +1,13 @@
 package ether
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // Coalescer joins the pieces of TCP super-frames that arrive one behind the other. It belongs to one worker; its
 // zero value is ready.
 type Coalescer struct {
 	out    []Packet
 	memory []byte // of the joined frames of one batch
+	row    run
 }
 
 // Join returns the packets with neighbours joined that could be pieces of one super-frame: whole TCP segments
@@ -29,7 +27,8 @@ func (c *Coalescer) Join(pkts []Packet) []Packet {
 	}
 	c.out, c.memory = c.out[:0], c.memory[:0]
 	for len(pkts) > 0 {
-		r, ok := startRun(&pkts[0])
+		r := &c.row
+		ok := r.start(&pkts[0])
 		for ok && r.n < len(pkts) && !r.ended {
 			ok = r.add(&pkts[r.n])
 		}
@@ -38,7 +37,7 @@ func (c *Coalescer) Join(pkts []Packet) []Packet {
 			pkts = pkts[1:]
 			continue
 		}
-		c.out = append(c.out, c.join(&r, pkts[:r.n]))
+		c.out = append(c.out, c.join(r, pkts[:r.n]))
 		pkts = pkts[r.n:]
 	}
 	return c.out
@@ -63,17 +62,21 @@ type run struct {
 	pseudo uint16 // pseudo-header's sum of the first, and the length that is in it
 	length uint16
 	ended  bool // the last added can only be a last piece
+
+	ipFixed uint64          // the IPv4 header's sum without length, identification and checksum
+	same    [maxHeader]byte // ones where the headers of all pieces are the same; as long as words needs
+	words   int             // of 8 bytes, in the headers
 }
 
-// startRun reads the first segment of a row; false where it stays alone.
-func startRun(p *Packet) (run, bool) {
-	r := run{first: p, n: 1}
+// start reads the first segment of a row; false where it stays alone.
+func (r *run) start(p *Packet) bool {
+	r.first, r.n, r.ended = p, 1, false
 	if !p.Offload.Partial() || p.Offload.Segmented() {
-		return r, false
+		return false
 	}
 	h, ok := p.Frame.headers()
 	if !ok || h.proto != protoTCP || h.payload > maxHeader || h.payload == len(p.Frame) {
-		return r, false
+		return false
 	}
 	f := p.Frame
 	r.headers = h
@@ -83,10 +86,35 @@ func startRun(p *Packet) (run, bool) {
 	r.flags = f[h.l4+13]
 	r.pseudo = binary.BigEndian.Uint16(f[h.l4+16:])
 	r.length = uint16(len(f) - h.l4)
-	if !h.v6 {
+	r.mask()
+	if h.v6 {
+		r.ipFixed = 0
+	} else {
 		r.id = binary.BigEndian.Uint16(f[h.l3+4:])
+		sum := sumBytes(0, f[h.l3:h.l3+2])
+		sum = sumBytes(sum, f[h.l3+6:h.l3+10])
+		r.ipFixed = uint64(fold(sumBytes(sum, f[h.l3+12:h.l4])))
 	}
-	return r, r.flags&^joinFlags == 0 && r.flags&lastFlags == 0 && r.whole(p)
+	return r.flags&^joinFlags == 0 && r.flags&lastFlags == 0 && r.whole(p)
+}
+
+// mask marks all that is the same in every piece of a super-frame.
+func (r *run) mask() {
+	r.words = (r.payload + 7) / 8
+	same := r.same[:8*r.words]
+	clear(same)
+	for i := range r.payload {
+		same[i] = 0xff
+	}
+	if r.v6 {
+		clear(same[r.l3+4 : r.l3+6]) // length
+	} else {
+		clear(same[r.l3+2 : r.l3+6])   // length, identification
+		clear(same[r.l3+10 : r.l3+12]) // checksum
+	}
+	clear(same[r.l4+4 : r.l4+8]) // sequence number
+	clear(same[r.l4+13:][:1])    // flags
+	clear(same[r.l4+16 : r.l4+18])
 }
 
 // whole reports whether a segment with the layout of this row has true marks, lengths and IP checksum.
@@ -96,7 +124,11 @@ func (r *run) whole(p *Packet) bool {
 		int(p.Offload.CsumOffset) != r.checksumOffset() || f.ipEnd(r.headers) != len(f) {
 		return false
 	}
-	return r.v6 || fold(sumBytes(0, f[r.l3:r.l4])) == 0xffff
+	if r.v6 {
+		return true
+	}
+	varies := uint64(binary.BigEndian.Uint32(f[r.l3+2:])) + uint64(binary.BigEndian.Uint16(f[r.l3+10:]))
+	return fold(r.ipFixed+varies) == 0xffff
 }
 
 // add takes the next segment into the row, or reports false and leaves the row as it was.
@@ -126,20 +158,23 @@ func (r *run) add(p *Packet) bool {
 	return true
 }
 
-// sameHeaders compares all that is the same in every piece of a super-frame.
+// sameHeaders compares all that is the same in every piece of a super-frame, a word at a time: what a word takes of the
+// payload the mask leaves out.
 func (r *run) sameHeaders(f Frame) bool {
-	g := r.first.Frame
-	if r.v6 {
-		if !bytes.Equal(f[:r.l3+4], g[:r.l3+4]) || !bytes.Equal(f[r.l3+6:r.l4+4], g[r.l3+6:r.l4+4]) {
-			return false
+	n, g := 8*r.words, r.first.Frame
+	if len(f) < n || len(g) < n { // a tiny payload: byte by byte
+		for i := range r.payload {
+			if (f[i]^g[i])&r.same[i] != 0 {
+				return false
+			}
 		}
-	} else if !bytes.Equal(f[:r.l3+2], g[:r.l3+2]) || !bytes.Equal(f[r.l3+6:r.l3+10], g[r.l3+6:r.l3+10]) ||
-		!bytes.Equal(f[r.l3+12:r.l4+4], g[r.l3+12:r.l4+4]) {
-		return false
+		return true
 	}
-	return bytes.Equal(f[r.l4+8:r.l4+13], g[r.l4+8:r.l4+13]) && // acknowledgement, data offset
-		bytes.Equal(f[r.l4+14:r.l4+16], g[r.l4+14:r.l4+16]) && // window
-		bytes.Equal(f[r.l4+18:r.payload], g[r.l4+18:r.payload]) // urgent pointer, options
+	var differ uint64
+	for i := 0; i < n; i += 8 {
+		differ |= (binary.NativeEndian.Uint64(f[i:]) ^ binary.NativeEndian.Uint64(g[i:])) & binary.NativeEndian.Uint64(r.same[i:])
+	}
+	return differ == 0
 }
 
 // join writes the super-frame of a row into the coalescer's memory.

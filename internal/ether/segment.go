@@ -11,10 +11,21 @@ import (
 // of the payload, over the end of the share before. What was there is put back before the next piece, so the
 // super-frame is whole again when Segment returns.
 type Segmenter struct {
-	header [maxHeader]byte // the headers of the super-frame
-	saved  [maxHeader]byte // what the headers of the current piece lie over
+	// Headroom is how many bytes emit may write in front of a piece: at most 64.
+	Headroom int
+
+	header [maxHeader]byte               // the headers of the super-frame
+	saved  [maxHeadroom + maxHeader]byte // what the headers of the current piece, and its headroom, lie over
 	piece  Packet
+	roomy  []byte // the piece with its headroom; nil where it has none
 }
+
+// maxHeadroom bounds Headroom, in bytes.
+const maxHeadroom = 64
+
+// Roomy returns, while emit runs, the present piece with Headroom bytes in front of it; nil where there is nothing in front,
+// as before the first. Emit may change those bytes.
+func (s *Segmenter) Roomy() []byte { return s.roomy }
 
 const (
 	tcpFIN, tcpPSH, tcpCWR = 0x01, 0x08, 0x80 // flags in the byte at offset 13 of the header (RFC 9293 §3.1)
@@ -43,8 +54,9 @@ type segment struct {
 //
 // Every piece stands alone, with its checksum partial. A piece is a view into the packet's own bytes: it lives
 // until emit returns, the bytes around it belong to its neighbours, and emit may change only the piece itself
-// and only its headers. No other goroutine may use the packet meanwhile.
+// and only its headers, and its Headroom. No other goroutine may use the packet meanwhile.
 func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
+	s.roomy = nil
 	if !p.Offload.Segmented() {
 		s.piece = *p
 		emit(&s.piece)
@@ -72,8 +84,16 @@ func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
 // emit hands out piece n, whose payload starts at bytes into the payload.
 func (s *Segmenter) emit(p *Packet, c *segment, at, n int, emit func(*Packet)) {
 	size := min(c.size, c.total-at)
-	frame := p.Frame[at : at+c.payload+size : at+c.payload+size]
-	copy(s.saved[:c.payload], frame)
+	end, room := at+c.payload+size, 0
+	if n > 0 && at >= s.Headroom {
+		room = s.Headroom
+	}
+	roomy := []byte(p.Frame[at-room : end : end])
+	saved := s.saved[:copy(s.saved[:room+c.payload], roomy)]
+	frame := Frame(roomy[room:])
+	if room > 0 {
+		s.roomy = roomy
+	}
 	copy(frame, s.header[:c.payload])
 	c.write(frame, at, n, size)
 	s.piece = Packet{
@@ -87,7 +107,8 @@ func (s *Segmenter) emit(p *Packet, c *segment, at, n int, emit func(*Packet)) {
 		Hops: p.Hops,
 	}
 	emit(&s.piece)
-	copy(frame, s.saved[:c.payload])
+	copy(roomy, saved)
+	s.roomy = nil
 }
 
 // read takes from the headers of the super-frame what its pieces are computed from.

@@ -106,10 +106,10 @@ func TestSuperFrame(t *testing.T) {
 	want := bytes.Clone(p.Frame[54:])
 	out.Send(0, []ether.Packet{p})
 	frames := int(out.Stats().FramesSent)
-	got := b.waitFrames(t, frames)
+	got := b.waitFrames(t, frames) // as many packets as reads, their pieces joined again
 	var payload []byte
 	for i := range got {
-		if err := ether.Complete(&got[i]); err != nil {
+		if err := got[i].Check(); err != nil {
 			t.Fatal(err)
 		}
 		payload = append(payload, got[i].Frame[54:]...)

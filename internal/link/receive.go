@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type receiver struct {
 	segs  []int
 	from  []netip.AddrPort
 
+	pieces  ether.Coalescer
 	now     time.Time
 	cur     *Link          // whose receive lock is held
 	pkts    []ether.Packet // opened for cur, not delivered yet
@@ -52,8 +54,10 @@ func newReceiver(e *Endpoint, in *inlet, sock Socket) *receiver {
 	return r
 }
 
-// run reads until the socket is closed.
+// run reads until the socket is closed, on a thread of its own: its memory stays near.
 func (r *receiver) run() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	for {
 		n, err := r.sock.ReadBatch(r.bufs, r.sizes, r.segs, r.from)
 		if errors.Is(err, net.ErrClosed) {
@@ -183,7 +187,10 @@ func (r *receiver) records(l *Link, lane uint16, body []byte) {
 // take counts a whole frame that arrived and appends it, unless it has come too far.
 func (l *Link) take(pkts []ether.Packet, rec record) []ether.Packet {
 	p := ether.Packet{Frame: rec.bytes, Offload: rec.offload, Hops: rec.hops}
-	frames := uint64(p.Frames())
+	frames := uint64(1)
+	if p.Offload.Segmented() {
+		frames = uint64(p.Frames())
+	}
 	l.received.Add(frames)
 	if rec.hops > maxHops {
 		l.drop(DropHopLimit, frames)
@@ -192,7 +199,8 @@ func (l *Link) take(pkts []ether.Packet, rec record) []ether.Packet {
 	return append(pkts, p)
 }
 
-// deliver gives the collected run to the node and lets go of the link.
+// deliver gives the collected run to the node and lets go of the link. Pieces of one super-frame that came in one batch go
+// as one again: the node decides, and a guest's stack is called, once for them all. What travels on is cut again.
 func (r *receiver) deliver() {
 	l := r.cur
 	if l == nil {
@@ -200,7 +208,11 @@ func (r *receiver) deliver() {
 	}
 	r.cur = nil
 	l.rx.mu.Unlock()
-	l.hand(r.inlet, r.pkts)
+	pkts := r.pkts
+	if len(pkts) > 1 {
+		pkts = r.pieces.Join(pkts)
+	}
+	l.hand(r.inlet, pkts)
 	clear(r.pkts)
 	r.pkts = r.pkts[:0]
 	if len(r.joined) > 0 {

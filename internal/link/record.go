@@ -58,6 +58,12 @@ func recordLen(p *ether.Packet) int {
 
 // putRecord writes r to the start of b, which must have the room, and returns its length. Flags follow from the contents.
 func putRecord(b []byte, r record) int {
+	n := putHead(b, r, len(r.bytes))
+	return n + copy(b[n:], r.bytes)
+}
+
+// putHead writes all of a record but its bytes, of which there are size, and returns its length.
+func putHead(b []byte, r record, size int) int {
 	flags, n := r.flags&recHouse, recordHead
 	if r.offload != (ether.Offload{}) {
 		flags |= recOffload
@@ -71,8 +77,8 @@ func putRecord(b []byte, r record) int {
 		n += pieceHead
 	}
 	b[0], b[1] = flags, r.hops
-	binary.BigEndian.PutUint16(b[2:], uint16(len(r.bytes)))
-	return n + copy(b[n:], r.bytes)
+	binary.BigEndian.PutUint16(b[2:], uint16(size))
+	return n
 }
 
 // recordSize is the length of the record at the start of b, once enough of b has arrived to say so (else 0).

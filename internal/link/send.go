@@ -24,7 +24,7 @@ type outbox struct {
 	sock  Socket
 	buf   []byte
 	seg   ether.Segmenter
-	put   func(*ether.Packet) // o.record, made once
+	put   func(*ether.Packet) // o.segment, made once
 	whole func(*ether.Packet) // o.streamRecord, made once
 	nonce [nonceLen]byte
 	piece uint16 // id of the last split frame
@@ -47,7 +47,8 @@ type outbox struct {
 
 func newOutbox(lane int, sock Socket) *outbox {
 	o := &outbox{lane: uint16(lane), sock: sock, buf: make([]byte, sendBytes)}
-	o.put, o.whole = o.record, o.streamRecord
+	o.seg.Headroom = pieceRoom
+	o.put, o.whole = o.segment, o.streamRecord
 	return o
 }
 
@@ -75,6 +76,34 @@ func (o *outbox) send(l *Link, pkts []ether.Packet) {
 	}
 	o.flush()
 	o.link, o.key = nil, nil
+}
+
+// pieceRoom is what a record puts in front of a piece of a super-frame.
+const pieceRoom = recordHead + ether.OffloadLen
+
+// segment takes one piece of a super-frame. One that nearly fills a datagram is sealed from where it lies: the record's head
+// is written in front of it, over its neighbour's payload, which the segmenter puts back.
+func (o *outbox) segment(p *ether.Packet) {
+	text := o.seg.Roomy()
+	length := headerLen + len(text) + tagLen
+	if text == nil || length > o.size || length < o.size-padUpTo {
+		o.record(p)
+		return
+	}
+	frames := uint64(p.Frames())
+	o.made += frames
+	putHead(text, record{hops: o.hops, offload: p.Offload}, len(p.Frame))
+	if o.n > o.at {
+		o.closeDatagram(true)
+	}
+	if o.count == maxSegments || o.at+length > len(o.buf) || o.count > 0 && length > o.each {
+		o.write()
+	}
+	o.tx.counter++
+	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
+	o.key.sealFrom(o.buf[o.at:o.at+length], text, h, &o.nonce)
+	o.open = frames
+	o.closed(length)
 }
 
 // record adds one frame to the open datagram, or opens another, or splits the frame over several.
@@ -153,15 +182,20 @@ func (o *outbox) closeDatagram(more bool) {
 		copy(o.buf, o.buf[at:at+len(d)])
 		o.open = frames
 	}
+	o.closed(len(d))
+}
+
+// closed takes a sealed datagram into the call.
+func (o *outbox) closed(length int) {
 	if o.count == 0 {
-		o.each = len(d)
+		o.each = length
 	}
-	o.at += len(d)
+	o.at += length
 	o.n = o.at
 	o.count++
 	o.frames += o.open
 	o.open, o.records = 0, 0
-	if len(d) < o.each {
+	if length < o.each {
 		o.write()
 	}
 }

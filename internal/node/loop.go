@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/port"
@@ -63,8 +64,11 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 	}
 }
 
-// readPort is the goroutine of one port queue.
+// readPort is the goroutine of one port queue. It has a thread of its own: it blocks in system calls, and would else come out
+// of each on whichever thread is free, where nothing of its memory is near.
 func (n *Node) readPort(ctx context.Context, w *worker, at *localPort, q int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	select {
 	case <-n.ready:
 	case <-ctx.Done():

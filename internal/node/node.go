@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,7 +64,6 @@ type localPort struct {
 	index int
 	side  forward.Side
 	lan   bool
-	joins bool      // it takes TCP super-frames
 	guard *lanGuard // nil unless lan
 
 	in, out traffic // by all workers, a batch at a time
@@ -91,7 +89,6 @@ func New(cfg Config) (*Node, error) {
 	lane, lan := loopLane+1, sharedEchoes()
 	for i, p := range cfg.Ports {
 		at := &localPort{port: p, name: p.Name(), index: i, side: forward.PortSide(i), lan: p.Info().LAN}
-		at.joins = slices.Contains(p.Info().Offloads, "tso4")
 		if at.lan {
 			at.guard = &lanGuard{echoes: lan.newEchoes()}
 		}

@@ -30,8 +30,6 @@ type worker struct {
 	links   [][]ether.Packet // waiting for a link, by index of its side
 	touched []forward.Side   // the sides that have something waiting
 
-	joiner ether.Coalescer
-
 	tally  *vttif.Counter // nil when traffic is not counted
 	counts counts
 }
@@ -199,12 +197,7 @@ func (w *worker) sendLink(to *slot, pkts []ether.Packet) {
 	l.Send(w.lane, pkts)
 }
 
-// writePort delivers. Pieces of one super-frame that came in one batch go in as
-// one again, where the port takes it: a guest's stack is called once for them all.
 func (w *worker) writePort(to *localPort, pkts []ether.Packet) {
-	if to.joins && len(pkts) > 1 {
-		pkts = w.joiner.Join(pkts)
-	}
 	written, _ := to.port.Write(w.lane%to.port.Queues(), pkts)
 	var out, outBytes uint64
 	for i := range pkts {
