@@ -56,8 +56,13 @@ func (c *cli) reportCheck(name string, err error) bool {
 		json.NewEncoder(c.out).Encode(map[string]any{"file": name, "ok": err == nil, "errors": list})
 		return err != nil
 	}
-	if err != nil {
+	var wrong lang.Errors
+	switch {
+	case errors.As(err, &wrong):
 		fmt.Fprintln(c.err, err)
+		return true
+	case err != nil:
+		c.complain(err.Error(), "")
 		return true
 	}
 	fmt.Fprintf(c.out, "%s is right\n", name)

@@ -15,7 +15,12 @@ func Check(name string, text []byte) (*File, error) {
 	}
 	bad := &complaints{file: name}
 	m := f.Meaning()
-	for _, c := range m.Overlay().Cycles() {
+	o := m.Overlay()
+	if err := overlay.Kinds(o); err != nil {
+		bad.add(m.Rules[0].at, "%v", err)
+		return nil, bad.err()
+	}
+	for _, c := range o.Cycles() {
 		bad.add(m.placeOf(c), "%s; change one of these rules", c)
 	}
 	if err := bad.err(); err != nil {

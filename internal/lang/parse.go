@@ -9,7 +9,7 @@ import (
 func Parse(name string, text []byte) (*File, error) {
 	p := &parser{bad: &complaints{file: name}, file: &File{Name: name}}
 	if len(text) > MaxFile {
-		p.bad.add(Pos{1, 1}, "a file of %d bytes: files have at most %d", len(text), MaxFile)
+		p.bad.add(Pos{1, 1}, "the file is too large: files have at most %d bytes", MaxFile)
 		return nil, p.bad.err()
 	}
 	p.lex = lexer{rest: text, bad: p.bad}

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -24,10 +25,42 @@ func (c class) String() string {
 	return "src " + text(c.src, c.otherSrc) + " dst " + text(c.dst, c.otherDst)
 }
 
-// classesOf are the classes that the rules tell apart. Sources count only where some rule for that destination asks for them,
+// MaxKinds is how many kinds of frames the rules of an overlay may tell apart: each is looked at by itself, in some microseconds. Rules
+// for each pair of 700 VMs stay below; thousands of rules for sources beside thousands for destinations do not.
+const MaxKinds = 500_000
+
+// Kinds is an error when the rules of the overlays tell apart more kinds of frames than can be looked at.
+func Kinds(overlays ...*Overlay) error {
+	var rules []Rule
+	flood := true
+	for _, o := range overlays {
+		rules = append(rules, allRules(o)...)
+		flood = flood && o.Flood
+	}
+	n := 0
+	eachClass(rules, flood, func(class) bool {
+		n++
+		return n <= MaxKinds
+	})
+	if n > MaxKinds {
+		return fmt.Errorf("cannot look through these rules: they tell apart more than %d kinds of frames; write fewer rules that leave one of the two addresses open", MaxKinds)
+	}
+	return nil
+}
+
+// classesOf are the classes that the rules tell apart.
+func classesOf(rules []Rule, flood bool) (all []class) {
+	eachClass(rules, flood, func(c class) bool {
+		all = append(all, c)
+		return true
+	})
+	return all
+}
+
+// eachClass yields the classes that the rules tell apart, until it is told false. Sources count only where some rule for that destination asks for them,
 // so that hundreds of learned addresses do not make all their pairs. Group destinations are left out where the flood tree
 // takes them all.
-func classesOf(rules []Rule, flood bool) []class {
+func eachClass(rules []Rule, flood bool, yield func(class) bool) {
 	srcs, dsts := map[ether.MAC]bool{}, map[ether.MAC]bool{}
 	byDst, wide := map[ether.MAC][]Rule{}, []Rule(nil)
 	for _, r := range rules {
@@ -43,8 +76,8 @@ func classesOf(rules []Rule, flood bool) []class {
 			wide = append(wide, r)
 		}
 	}
-	var all []class
-	add := func(c class) {
+	other := unused(srcs)
+	add := func(c class) bool {
 		asked := map[ether.MAC]bool{}
 		for _, r := range slices.Concat(byDst[c.dst], wide) {
 			if r.Src.names() && r.Dst.Covers(c.dst) {
@@ -52,18 +85,19 @@ func classesOf(rules []Rule, flood bool) []class {
 			}
 		}
 		for _, src := range sorted(asked) {
-			all = append(all, class{src: src, dst: c.dst, otherDst: c.otherDst})
+			if !yield(class{src: src, dst: c.dst, otherDst: c.otherDst}) {
+				return false
+			}
 		}
-		c.src, c.otherSrc = unused(srcs), true
-		all = append(all, c)
+		c.src, c.otherSrc = other, true
+		return yield(c)
 	}
 	for _, dst := range sorted(dsts) {
-		if !dst.IsLinkLocal() && !(flood && dst.IsGroup()) {
-			add(class{dst: dst})
+		if !dst.IsLinkLocal() && !(flood && dst.IsGroup()) && !add(class{dst: dst}) {
+			return
 		}
 	}
 	add(class{dst: unused(dsts), otherDst: true})
-	return all
 }
 
 func sorted[V any](set map[ether.MAC]V) []ether.MAC {

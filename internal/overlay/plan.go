@@ -52,6 +52,9 @@ func Plan(from, to *Overlay) (Stages, error) {
 	if err := checkNumbers(from, to); err != nil {
 		return Stages{}, err
 	}
+	if err := Kinds(from, to); err != nil {
+		return Stages{}, err
+	}
 	if cycles := to.Cycles(); len(cycles) > 0 {
 		return Stages{}, &CycleError{When: "in the end", Cycles: cycles}
 	}
