@@ -83,7 +83,7 @@ func (w *world) launch(file string, args ...string) (r launched, code int) {
 	w.Helper()
 	w.shell("laptop", "cat > /var/lib/overlay.vnet", file)
 	var out, progress output
-	argv := append([]string{program, "launch", "/var/lib/overlay.vnet", "--ssh", "ssh -F /var/lib/ssh/client -o ConnectTimeout=3", "--remote-dir", "/var/lib/launched", "-o", "json"}, args...)
+	argv := append([]string{program, "launch", "/var/lib/overlay.vnet", "--ssh", "ssh -F /var/lib/ssh/client -o ConnectTimeout=3", "-o", "json"}, args...)
 	p, err := w.Command("laptop", argv, lab.CmdOptions{Name: "vnet", Stdout: &out, Stderr: &progress})
 	if err != nil {
 		w.Fatal(err)
@@ -133,7 +133,10 @@ func TestLaunchOverRealSSH(t *testing.T) {
 	// One machine cannot be reached: the others run, and the exit code says so.
 	w.run("m8", "ip", "link", "set", "eth0", "down")
 	began := time.Now()
-	r, code := w.launch(description())
+	launch := func(args ...string) (launched, int) {
+		return w.launch(description(), append(args, "--remote-dir", "/var/lib/launched")...)
+	}
+	r, code := launch()
 	t.Logf("seven of eight in %v", time.Since(began).Round(time.Millisecond))
 	for _, m := range r.Machines {
 		if m.OK != (m.Node != "m8") {
@@ -150,7 +153,7 @@ func TestLaunchOverRealSSH(t *testing.T) {
 		_, err := w.Output(w.Context(), "laptop", "ssh", "-F", "/var/lib/ssh/client", "m8", "true")
 		return err == nil
 	})
-	if r, code = w.launch(description()); code != 0 {
+	if r, code = launch(); code != 0 {
 		t.Errorf("exit %d", code)
 	}
 	for _, m := range r.Machines {
@@ -159,7 +162,7 @@ func TestLaunchOverRealSSH(t *testing.T) {
 		}
 	}
 	// All is there: nothing is started.
-	if r, code = w.launch(description()); code != 0 {
+	if r, code = launch(); code != 0 {
 		t.Errorf("exit %d", code)
 	}
 	for _, m := range r.Machines {
@@ -177,7 +180,7 @@ func TestLaunchOverRealSSH(t *testing.T) {
 	if args := w.run("m1", "sh", "-c", "cat /proc/*/cmdline | tr '\\0' ' '"); strings.Contains(args, "vnet1.") {
 		t.Error("a token shows in the list of processes")
 	}
-	if r, code = w.launch(description(), "--stop"); code != 0 {
+	if r, code = launch("--stop"); code != 0 {
 		t.Errorf("exit %d", code)
 	}
 	for _, m := range r.Machines {

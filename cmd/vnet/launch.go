@@ -23,7 +23,7 @@ func launchCommand(c *cli) *cobra.Command {
 		Long: `Start the daemons that a description names on the machines it names (docs/language.md, "node"), let them join, and make the
 overlay what the description says. The machines are reached with your own ssh and its configuration. The program is copied
 where it is missing or older; a machine of another architecture gets --binary ARCH=FILE. Where you are not root, "sudo -n" is
-used. With systemd a node becomes the unit vnet-OVERLAY.service, without it a plain process.
+used; without it a node can have no ports, which is enough for a Proxy. With systemd a node becomes the unit vnet-OVERLAY.service, without it a plain process.
 
 A machine that fails does not stop the others; the exit code is then 1. Another run starts only what is missing.`,
 		Example: `  vnet launch home.vnet
@@ -48,7 +48,7 @@ A machine that fails does not stop the others; the exit code is then 1. Another 
 	flags := cmd.Flags()
 	flags.BoolVar(&stop, "stop", false, "stop the daemons instead")
 	flags.StringVar(&l.ssh, "ssh", "ssh", "the ssh `command`, with options")
-	flags.StringVar(&l.dir, "remote-dir", "", "`directory` for the program on the machines (default /usr/local/lib/vnet for root, else .vnet in the home)")
+	flags.StringVar(&l.dir, "remote-dir", "", "`directory` for the program on the machines (default /usr/local/lib/vnet for root and with sudo, else .vnet in the home)")
 	flags.StringSliceVar(&l.binaries, "binary", nil, "the program for another architecture, `ARCH=FILE`, such as arm64=vnet-arm64; may be repeated")
 	flags.BoolVar(&l.plain, "no-systemd", false, "start plain processes also where there is systemd")
 	return cmd
@@ -74,6 +74,8 @@ type machine struct {
 	l    *launch
 	node lang.Node
 
+	sessions chan struct{} // one for each command that runs there
+
 	found facts
 	did   []string // what was done, for the report
 	err   error
@@ -83,7 +85,7 @@ type machine struct {
 func (l *launch) read(f *lang.File) error {
 	l.file = f
 	for _, n := range f.Meaning().Nodes {
-		m := &machine{l: l, node: n}
+		m := &machine{l: l, node: n, sessions: make(chan struct{}, sessionsAtOnce)}
 		switch {
 		case n.Proxy:
 			l.proxy = m

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -22,6 +23,9 @@ const (
 	remoteTime = 2 * time.Minute
 	// connectTime is how long ssh tries to connect, in seconds.
 	connectTime = 10
+	// sessionsAtOnce is how many commands run on one machine at a time: every host that joins has a token made at the Proxy's machine,
+	// whose sshd turns away more than 10 at a time that have not logged in yet (MaxStartups of sshd_config(5)).
+	sessionsAtOnce = 4
 	// upTries is how often, a second apart, a node that was started is asked whether it is up: a busy machine takes some
 	// seconds for the first handshake.
 	upTries = 30
@@ -42,6 +46,8 @@ type facts struct {
 
 // run runs a command line of sh on the machine and returns what it printed.
 func (m *machine) run(ctx context.Context, in []byte, command string) ([]byte, error) {
+	m.sessions <- struct{}{}
+	defer func() { <-m.sessions }()
 	ctx, cancel := context.WithTimeout(ctx, remoteTime)
 	defer cancel()
 	argv := strings.Fields(m.l.ssh)
@@ -92,10 +98,10 @@ func (m *machine) vnet(args ...string) string {
 // look asks a machine what it is and has.
 func (m *machine) look(ctx context.Context) error {
 	script := `
-if [ "$(id -u)" = 0 ]; then echo root; elif sudo -n true 2>/dev/null; then echo sudo; sudo="sudo -n"; fi
+if [ "$(id -u)" = 0 ]; then root=y; echo root; elif sudo -n true 2>/dev/null; then root=y; echo sudo; sudo="sudo -n"; fi
 echo arch $(uname -m)
 dir=` + quote(m.l.dir) + `
-if [ -z "$dir" ]; then if [ "$(id -u)" = 0 ]; then dir=/usr/local/lib/vnet; else dir=$HOME/.vnet; fi; fi
+if [ -z "$dir" ]; then if [ "$root" ]; then dir=/usr/local/lib/vnet; else dir=$HOME/.vnet; fi; fi
 echo dir "$dir"
 [ -d /run/systemd/system ] && echo systemd
 if [ -x "$dir/vnet" ]; then
@@ -103,9 +109,8 @@ if [ -x "$dir/vnet" ]; then
 	echo version $("$dir/vnet" version 2>/dev/null)
 	$sudo "$dir/vnet" status --overlay ` + quote(m.l.overlay) + ` >/dev/null 2>&1 && echo running
 fi
-for state in /var/lib/vnet "${XDG_STATE_HOME:-$HOME/.local/state}/vnet"; do
-	$sudo test -e "$state/"` + quote(m.l.overlay) + `/identity.pem && echo joined
-done
+if [ "$root" ]; then state=/var/lib/vnet; else state=${XDG_STATE_HOME:-$HOME/.local/state}/vnet; fi
+$sudo test -e "$state/"` + quote(m.l.overlay) + `/identity.pem && echo joined
 true`
 	out, err := m.run(ctx, nil, script)
 	if err != nil {
@@ -134,9 +139,6 @@ true`
 			m.found.joined = true
 		}
 	}
-	if !m.found.root && len(m.node.TAPs)+len(m.node.LANs) > 0 {
-		return fmt.Errorf("cannot make ports on %s: they need root, and `sudo -n` asks for a password there; log in as root, or allow sudo without one", m.node.Machine)
-	}
 	return nil
 }
 
@@ -151,6 +153,8 @@ func goArch(machine string) string {
 		return "arm"
 	case "i386", "i586", "i686":
 		return "386"
+	case "loongarch64":
+		return "loong64"
 	}
 	return machine
 }
@@ -162,6 +166,9 @@ const ourselves = "/proc/self/exe"
 func (m *machine) binary() (string, error) {
 	for _, b := range m.l.binaries {
 		if arch, file, _ := strings.Cut(b, "="); goArch(arch) == m.found.arch {
+			if is := archOf(file); is != "" && is != m.found.arch {
+				return "", fmt.Errorf("cannot run %s on %s: it is for %s, and the machine is %s", file, m.node.Machine, is, m.found.arch)
+			}
 			return file, nil
 		}
 	}
@@ -172,8 +179,23 @@ func (m *machine) binary() (string, error) {
 		m.node.Machine, runtime.GOARCH, m.found.arch, m.found.arch, m.found.arch)
 }
 
+// archOf is the architecture that a program is for; empty when its file does not say.
+func archOf(file string) string {
+	program, err := elf.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer program.Close()
+	return map[elf.Machine]string{
+		elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64", elf.EM_ARM: "arm", elf.EM_386: "386", elf.EM_LOONGARCH: "loong64",
+	}[program.Machine]
+}
+
 // provide copies the program where it is missing or older. A program that is newer than ours stays.
 func (m *machine) provide(ctx context.Context) error {
+	if !m.found.root && len(m.node.TAPs)+len(m.node.LANs) > 0 {
+		return fmt.Errorf("cannot make ports on %s: they need root, and `sudo -n` asks for a password there; log in as root, or allow sudo without one", m.node.Machine)
+	}
 	path, err := m.binary()
 	if err != nil {
 		return err
@@ -192,6 +214,9 @@ func (m *machine) provide(ctx context.Context) error {
 		return fmt.Errorf("cannot copy the program: %w", err)
 	}
 	m.done("copied the program")
+	if m.found.running {
+		m.say("what runs there is the program from before until it is started anew: vnet launch --stop, then vnet launch")
+	}
 	return nil
 }
 
@@ -237,20 +262,27 @@ func (m *machine) start(ctx context.Context, wanted string) error {
 		return nil
 	}
 	script := m.plainScript()
-	if m.found.systemd && m.found.root {
+	if m.unitised() {
 		script = m.unitScript()
 	}
 	if _, err := m.run(ctx, nil, script); err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}
-	wait := fmt.Sprintf("for i in $(seq %d); do out=$(%s 2>&1) && echo \"$out\" | grep -q %s && exit 0; sleep 1; done; echo \"$out\" >&2; %s tail -n 5 %s >&2; exit 1",
-		upTries, m.vnet("status"), quote(wanted), m.found.sudo, quote(m.log()))
+	log := fmt.Sprintf("%s tail -n 5 %s", m.found.sudo, quote(m.log()))
+	if m.unitised() {
+		log = fmt.Sprintf("%s systemctl status --no-pager --lines 5 %s", m.found.sudo, m.unit())
+	}
+	wait := fmt.Sprintf("for i in $(seq %d); do out=$(%s 2>&1) && echo \"$out\" | grep -q %s && exit 0; sleep 1; done; echo \"$out\" >&2; %s >&2; exit 1",
+		upTries, m.vnet("status"), quote(wanted), log)
 	if _, err := m.run(ctx, nil, wait); err != nil {
 		return fmt.Errorf("cannot bring it up: %w", err)
 	}
 	m.done("started")
 	return nil
 }
+
+// unitised says whether the daemon is a unit of systemd there.
+func (m *machine) unitised() bool { return m.found.systemd && m.found.root }
 
 func (m *machine) log() string     { return m.found.dir + "/" + m.l.overlay + ".log" }
 func (m *machine) pidFile() string { return m.found.dir + "/" + m.l.overlay + ".pid" }
