@@ -149,7 +149,7 @@ link bare arm
 func programFor(processor uint16) []byte {
 	b := make([]byte, 64)
 	copy(b, "\x7fELF\x02\x01\x01")
-	binary.LittleEndian.PutUint16(b[16:], 2)   // an executable
+	binary.LittleEndian.PutUint16(b[16:], 2) // an executable
 	binary.LittleEndian.PutUint16(b[18:], processor)
 	binary.LittleEndian.PutUint32(b[20:], 1)
 	binary.LittleEndian.PutUint16(b[52:], 64)
