@@ -225,7 +225,7 @@ func TestADescriptionBesideAdaptation(t *testing.T) {
 		t.Errorf("apply has touched adaptation's links: %v; before\n%s", after, before)
 	}
 	out := w.vnet("proxy", "trace", "vm4", "vm6", "--live")
-	if !strings.Contains(out, "link:host6") || !strings.Contains(out, "delivered at port:vm6 of host6 after 1 hops") {
+	if !strings.Contains(out, "link:host6") || !strings.Contains(out, "delivered at port:vm6 of host6 after 1 hop") {
 		t.Errorf("trace says\n%s", out)
 	}
 	w.apply(text+"forbid pair vm4 vm6\n"+vmLines(w, "vm4", "vm6"), "a forbidden pair")

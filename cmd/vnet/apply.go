@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -60,6 +61,10 @@ func printPlan(t *table, plan *api.ApplyOverlayResponse) {
 
 // halfWay says how far an apply came that failed.
 func (c *cli) halfWay(cmd *cobra.Command, req *api.ApplyOverlayRequest, plan *api.ApplyOverlayResponse, failed error) error {
+	switch connect.CodeOf(failed) {
+	case connect.CodeFailedPrecondition, connect.CodeAborted, connect.CodeInvalidArgument: // refused before anything was begun
+		return failed
+	}
 	req.DryRun, req.Revision = true, ""
 	left, err := ask(cmd, c.daemon().ApplyOverlay, req)
 	if err != nil {

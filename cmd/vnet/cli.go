@@ -57,6 +57,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	var usage usageError
 	if !c.started || errors.As(err, &usage) {
+		if strings.Contains(err.Error(), " arg(s)") { // cobra counts, and does not say what is wanted
+			err = fmt.Errorf("cannot do this: the command is %s", cmd.UseLine())
+		}
 		c.complain(err.Error(), fmt.Sprintf("see: %s --help", cmd.CommandPath()))
 		return exitUsage
 	}
@@ -107,7 +110,9 @@ func (c *cli) root() *cobra.Command {
 	flags.StringVar(&c.socket, "socket", os.Getenv("VNET_SOCKET"), "`path` of the daemon's socket (default: by overlay; environment VNET_SOCKET)")
 	flags.StringVar(&c.node, "node", "", "`name` of the node that is to answer (default: the daemon of the socket)")
 	flags.StringVarP(&c.output, "output", "o", "table", "`format`: table or json")
-	complete(root, "output", func() []string { return []string{"table", "json"} })
+	completeFor(root, "output", func(cmd *cobra.Command) []string {
+		return append([]string{"table", "json"}, strings.Fields(cmd.Annotations[formatsKey])...)
+	})
 	complete(root, "node", c.nodeNames)
 	root.AddCommand(commands(c)...)
 	return root
@@ -116,11 +121,9 @@ func (c *cli) root() *cobra.Command {
 // check refuses flags that make no sense before any command runs.
 func (c *cli) check(cmd *cobra.Command) error {
 	if more := cmd.Annotations[formatsKey]; c.output != "table" && c.output != "json" && !slices.Contains(strings.Fields(more), c.output) {
-		text := ""
-		for _, f := range strings.Fields(more) {
-			text += ", -o " + f
-		}
-		return usagef("cannot print as %q: give -o table or -o json%s", c.output, text)
+		forms := append([]string{"table", "json"}, strings.Fields(more)...)
+		last := len(forms) - 1
+		return usagef("cannot print as %q: give -o %s or %s", c.output, list(forms[:last]), forms[last])
 	}
 	if err := overlay.ValidName(c.overlay); err != nil {
 		return usagef("cannot use --overlay: %w", err)
@@ -165,8 +168,13 @@ func (c *cli) group(use, short string, children ...*cobra.Command) *cobra.Comman
 
 // complete offers values for a flag in the shell.
 func complete(cmd *cobra.Command, flag string, values func() []string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return values(), cobra.ShellCompDirectiveNoFileComp
+	completeFor(cmd, flag, func(*cobra.Command) []string { return values() })
+}
+
+// completeFor is complete with values that depend on the command the flag is given to.
+func completeFor(cmd *cobra.Command, flag string, values func(*cobra.Command) []string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return values(cmd), cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
 		panic("vnet: completion of a flag that does not exist: " + flag)

@@ -156,6 +156,9 @@ func (g generating) known(c *cli, cmd *cobra.Command, l *lang.Layout) (nodes []l
 	default:
 		return nil, nil
 	}
+	if err := isThere(l.Nodes, m.Nodes); err != nil {
+		return nil, err
+	}
 	if len(l.Nodes) == 0 {
 		for _, n := range m.Nodes {
 			if !n.Proxy {
@@ -169,6 +172,25 @@ func (g generating) known(c *cli, cmd *cobra.Command, l *lang.Layout) (nodes []l
 		}
 	}
 	return nodes, nil
+}
+
+// isThere says which of the named nodes is not among the known ones, or is the Proxy, which has a link to everybody by itself.
+func isThere(named []overlay.Name, known []lang.Node) error {
+	for _, name := range named {
+		i := slices.IndexFunc(known, func(n lang.Node) bool { return n.Name == name })
+		switch {
+		case len(known) == 0: // a description that declares no nodes may name any
+		case i < 0:
+			var names []string
+			for _, n := range known {
+				names = append(names, string(n.Name))
+			}
+			return fmt.Errorf("cannot find node %s: there are %s", name, list(names))
+		case known[i].Proxy:
+			return fmt.Errorf("cannot use %s in a shape: it is the Proxy, and every host has a link to it by itself", name)
+		}
+	}
+	return nil
 }
 
 // liveVMs are the VMs that are there, under names that are unique, and the nodes.

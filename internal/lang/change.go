@@ -291,7 +291,7 @@ func (l Live) MACOf(text string) (ether.MAC, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return ether.MAC{}, fmt.Errorf("cannot find VM %q%s: `vnet nodes` lists them; or give its MAC address", clip(text), suggest(text, names))
+		return ether.MAC{}, fmt.Errorf("cannot find VM %q%s: `vnet nodes` lists them with their nodes; or give its MAC address", clip(text), suggest(text, names))
 	}
 	return ether.MAC{}, fmt.Errorf("cannot tell which VM %q is: %d have the name; give one of %v", text, len(found), found)
 }

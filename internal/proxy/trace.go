@@ -164,11 +164,18 @@ func (j *journey) sentence(out *vnetv1.TraceResponse) string {
 	last := out.Hops[len(out.Hops)-1]
 	switch out.End {
 	case overlay.Delivered.String():
-		return fmt.Sprintf("delivered at %s of %s after %d hops", strings.Join(last.Out, " "), last.Node, len(out.Hops)-1)
+		hops := "1 hop"
+		if n := len(out.Hops) - 1; n != 1 {
+			hops = fmt.Sprintf("%d hops", n)
+		}
+		return fmt.Sprintf("delivered at %s of %s after %s", strings.Join(last.Out, " "), last.Node, hops)
 	case overlay.Loop.String():
 		return fmt.Sprintf("a loop: the frame comes to %s by %s again", last.Node, last.Arrival)
 	case overlay.Flooded.String():
-		return fmt.Sprintf("flooded from %s: nobody knows where %s is", last.Node, j.dst)
+		if j.dst.IsGroup() {
+			return fmt.Sprintf("flooded from %s: %s is a group, whose frames go to everybody", out.Hops[0].Node, j.dst)
+		}
+		return fmt.Sprintf("flooded from %s: nobody knows where %s is", out.Hops[0].Node, j.dst)
 	case overlay.Dropped.String():
 		return fmt.Sprintf("a dead end: dropped at %s (%s)", last.Node, last.Reason)
 	}
@@ -240,11 +247,11 @@ func (j *journey) order(out *vnetv1.TraceResponse, seen map[string][]*vnetv1.Tra
 		for _, side := range hop.Out {
 			if peer, ok := strings.CutPrefix(side, "link:"); ok {
 				next = append(next, step{peer, "link:" + at.node})
-			} else if len(hop.Out) == 1 || overlay.Name(at.node) == vm.Node && side == goal {
+			} else if hop.Reason == overlay.RuleMatched.String() || overlay.Name(at.node) == vm.Node && side == goal {
 				out.End = overlay.Delivered.String()
 			}
 		}
-		if len(hop.Out) > 1 && out.End == overlay.Dropped.String() {
+		if len(hop.Out) > 0 && hop.Reason != overlay.RuleMatched.String() && out.End == overlay.Dropped.String() {
 			out.End = overlay.Flooded.String()
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -174,6 +175,11 @@ func (a *application) look(h *hub) (from, to *overlay.Overlay, err error) {
 	if proxy, named := a.want.Proxy(); named && proxy != h.record.Proxy {
 		return nil, nil, precondition("cannot apply: the file says that the Proxy is %s, and it is %s", proxy, h.record.Proxy)
 	}
+	for _, l := range a.want.Links {
+		if l.A == h.record.Proxy || l.B == h.record.Proxy {
+			return nil, nil, precondition("cannot apply: a link to the Proxy %s: every host has one by itself, the star; links join two hosts", h.record.Proxy)
+		}
+	}
 	if missing := c.Missing(); len(missing) > 0 {
 		for _, name := range missing {
 			a.out.Notes = append(a.out.Notes, fmt.Sprintf("%s is not in the overlay yet: `vnet launch` starts it", name))
@@ -268,7 +274,7 @@ func (a *application) run(ctx context.Context, what string, choose func(*overlay
 			}
 			full := live.To(a.want)
 			if missing := full.Missing(); len(missing) > 0 {
-				return precondition("cannot apply: the overlay has no node %v; `vnet launch` starts nodes", missing)
+				return precondition("cannot apply: the overlay has no node %s; `vnet launch` starts nodes", commas(missing))
 			}
 			if full.VMs == nil {
 				full.VMs = []lang.VM{}
@@ -284,6 +290,14 @@ func (a *application) run(ctx context.Context, what string, choose func(*overlay
 	case <-ctx.Done():
 		return fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet diff`", what, ctx.Err())
 	}
+}
+
+func commas(names []overlay.Name) string {
+	var text []string
+	for _, n := range names {
+		text = append(text, string(n))
+	}
+	return strings.Join(text, ", ")
 }
 
 // carriers moves links that stay but change carrier; what cannot be moved is noted.

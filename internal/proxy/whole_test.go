@@ -114,6 +114,9 @@ func TestApplyingAFile(t *testing.T) {
 		if _, err := w.apply("vnet 1\nnode nobody host\n", false, ""); err == nil || !strings.Contains(err.Error(), "`vnet launch` starts nodes") {
 			t.Errorf("missing nodes: %v", err)
 		}
+		if _, err := w.apply("vnet 1\nlink h1 proxy\n", false, ""); err == nil || !strings.Contains(err.Error(), "every host has one by itself, the star") {
+			t.Errorf("a link to the Proxy: %v", err)
+		}
 		_, err = w.apply("vnet 1\nlink h1 nobody\n", false, "")
 		if err == nil || !strings.Contains(err.Error(), "nobody") {
 			t.Errorf("a link to nobody: %v", err)
