@@ -41,6 +41,7 @@ func roles() map[string]func(args []string) int {
 		"shout":          shout,
 		"tcp-watch":      watchTCP,
 		"everyone":       everyone,
+		"qemu-tap":       onTAP,
 	}
 }
 

@@ -55,12 +55,7 @@ func wakeUp() []string {
 		}
 	}
 	modules, _ := filepath.Glob("/modules/*.ko")
-	slices.Sort(modules) // they are numbered in the order they need each other
-	for _, m := range modules {
-		if err := loadModule(m); err != nil {
-			fmt.Println("mixer:", err)
-		}
-	}
+	loadModules(modules)
 	for range 100 {
 		if _, err := net.InterfaceByName("eth0"); err == nil {
 			break
@@ -74,6 +69,25 @@ func wakeUp() []string {
 		}
 	}
 	return nil
+}
+
+// loadModules loads each as soon as those are there that it needs.
+func loadModules(paths []string) {
+	for len(paths) > 0 {
+		before := len(paths)
+		var why error
+		paths = slices.DeleteFunc(paths, func(path string) bool {
+			err := loadModule(path)
+			if err != nil {
+				why = err
+			}
+			return err == nil
+		})
+		if len(paths) == before {
+			fmt.Println("mixer:", why)
+			return
+		}
+	}
 }
 
 func loadModule(path string) error {

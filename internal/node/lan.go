@@ -32,7 +32,7 @@ type heardProbe struct {
 // fromLAN judges a frame that came from a LAN port and that the table would
 // treat as action says: drop says why it ends here.
 func (n *Node) fromLAN(at *localPort, p *ether.Packet, action forward.Action) (Drop, bool) {
-	if p.Frame.EtherType() == control.ProbeEtherType {
+	if p.Frame.EtherType() == control.ProbeEtherType && p.Frame.Dst() == control.ProbeDestination() { // others may use the type too
 		select {
 		case n.probed <- heardProbe{at, append([]byte(nil), p.Frame[p.Frame.L3():]...)}:
 		default: // a flood of probes: the next second brings another true one

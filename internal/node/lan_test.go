@@ -67,6 +67,12 @@ func TestLANPortListensBeforeItForwards(t *testing.T) {
 		if out := b.n.Totals().EdgeOut; out != 4 || b.n.Totals().Remainder() != 0 {
 			t.Errorf("when it is open: %+v", b.n.Totals())
 		}
+		f := frame(mac(1), everybody()) // the EtherType of probes is anybody's for experiments
+		f.Frame[12], f.Frame[13] = byte(control.ProbeEtherType>>8), byte(control.ProbeEtherType&0xff)
+		b.from(3, f)
+		if out := b.n.Totals().EdgeOut; out != 8 {
+			t.Errorf("a stranger's frame of the probes' type: %+v", b.n.Totals())
+		}
 	})
 }
 
@@ -79,7 +85,7 @@ func TestTwoPortsOnOneLAN(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f := frame(mac(50), everybody())
+			f := frame(mac(50), control.ProbeDestination())
 			f.Frame = append(f.Frame[:14:14], payload...)
 			f.Frame[12], f.Frame[13] = byte(control.ProbeEtherType>>8), byte(control.ProbeEtherType&0xff)
 			b.from(at, f)
