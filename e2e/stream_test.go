@@ -189,14 +189,14 @@ func (o *output) String() string {
 	return string(o.text)
 }
 
-// stream starts a numbered stream between two VMs.
-func (w *world) stream(from, to string, rate int) *stream {
+// stream starts a numbered stream between two VMs; args are for its sender.
+func (w *world) stream(from, to string, rate int, args ...string) *stream {
 	w.Helper()
 	s := &stream{w: w, sent: &output{}, reported: &output{}}
 	s.receive = w.spawn(to, lab.CmdOptions{Name: "stream-receive", Stdout: s.reported}, lab.Self)
 	w.eventually(5*time.Second, "the stream's receiver listens", func() bool { return len(s.reported.String()) > 0 })
-	s.send = w.spawn(from, lab.CmdOptions{Name: "stream-send", Stdout: s.sent}, lab.Self,
-		"--to", fmt.Sprintf("%s:%d", w.Address(to), streamPort), "--rate", fmt.Sprint(rate))
+	args = append([]string{lab.Self, "--to", fmt.Sprintf("%s:%d", w.Address(to), streamPort), "--rate", fmt.Sprint(rate)}, args...)
+	s.send = w.spawn(from, lab.CmdOptions{Name: "stream-send", Stdout: s.sent}, args...)
 	return s
 }
 
