@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func newRawEar(p Plan, b *book) (*rawEar, error) {
 	)
 	e := &rawEar{fd: fd}
 	if err == nil {
-		e.done.Go(func() { e.hear(b) })
+		e.done.Go(func() { e.hear(p.PeerMAC, b) })
 	}
 	return e, err
 }
@@ -117,7 +118,7 @@ func onlyRaw() []bpf.Instruction {
 	}
 }
 
-func (e *rawEar) hear(b *book) {
+func (e *rawEar) hear(peer net.HardwareAddr, b *book) {
 	kinds := rawKinds()
 	buf, oob := make([]byte, 1<<17), make([]byte, 256)
 	for !e.stopping.Load() {
@@ -126,6 +127,9 @@ func (e *rawEar) hear(b *book) {
 			continue
 		}
 		f := restore(buf[:ether.TagLen+n], oob[:control])
+		if !bytes.Equal(f[6:12], peer) {
+			continue // others use the EtherType too: loop probes
+		}
 		kind, number, err := sealed(f)
 		if err != nil {
 			b.wrong(kinds[kind].name, "%v", err)
