@@ -335,10 +335,13 @@ func (g *guest) times(number uint64) int {
 }
 
 // send gives the daemon one numbered frame and returns its number.
-func (g *guest) send(to ether.MAC) uint64 {
+func (g *guest) send(to ether.MAC) uint64 { return g.sendOf(to, 60) }
+
+// sendOf is send with a frame of so many bytes.
+func (g *guest) sendOf(to ether.MAC, size int) uint64 {
 	w := g.at.w
 	w.number++
-	f := make(ether.Frame, 60)
+	f := make(ether.Frame, size)
 	copy(f[0:], to[:])
 	copy(f[6:], g.mac[:])
 	binary.BigEndian.PutUint16(f[12:], probeType)

@@ -31,7 +31,12 @@ type Net struct {
 	hosts   map[netip.Addr]*Host
 	wires   map[direction]*wire
 	conns   map[*conn]bool // open TCP connections, to go on after a heal
+	tap     Tap            // nil: nobody looks
 }
+
+// Tap sees a datagram as it reaches its socket. It is called under the network's lock, so it neither blocks nor calls the network,
+// and it keeps nothing of data.
+type Tap func(at time.Time, from, to netip.AddrPort, data []byte)
 
 type direction struct{ from, to netip.Addr }
 
@@ -91,6 +96,13 @@ func (n *Net) SetPath(from, to netip.Addr, p wan.Path) {
 func (n *Net) SetPathBoth(a, b netip.Addr, p wan.Path) {
 	n.SetPath(a, b, p)
 	n.SetPath(b, a, p)
+}
+
+// SetTap has every datagram looked at from now on; nil ends it.
+func (n *Net) SetTap(t Tap) {
+	n.mu.Lock()
+	defer n.unlock()
+	n.tap = t
 }
 
 // Cut stops both directions between two addresses: datagrams are dropped, TCP stalls. What is under way

@@ -168,6 +168,9 @@ func (n *Net) sendDatagram(from, to netip.AddrPort, data []byte) {
 			w.count.ReceiverFull++
 		default:
 			w.delivered(size)
+			if n.tap != nil {
+				n.tap(time.Now(), from, to, data)
+			}
 			s.queue = append(s.queue, datagram{from, data})
 			s.ready.Signal()
 		}
