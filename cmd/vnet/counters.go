@@ -11,7 +11,11 @@ func countersCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "counters",
 		Short: "Conservation of frames: what entered must have left, or be counted as dropped",
-		Args:  cobra.NoArgs,
+		Long: `Conservation of frames: what entered at a port, and what was made by copying or cutting, must have left by a port, or have
+been dropped for a reason, or have been lost on the wire. With --all what is left over of all nodes together is "not accounted
+for": frames on their way, and otherwise 0. Nodes that are away are named.`,
+		Example: "  vnet counters --all",
+		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			req.Node = c.node
 			resp, err := ask(cmd, c.daemon().GetCounters, req)
@@ -24,7 +28,10 @@ func countersCommand(c *cli) *cobra.Command {
 					printCounters(t, n.GetNode(), n.GetCounters())
 				}
 				printCounters(t, "total", resp.GetTotal())
-				if req.GetAll() {
+				switch silent := resp.GetSilent(); {
+				case len(silent) > 0:
+					t.line("not heard: %s; the total is without what they counted", list(silent))
+				case req.GetAll():
 					t.line("not accounted for: %d", remainder(resp.GetTotal()))
 				}
 			})

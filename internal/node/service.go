@@ -91,6 +91,14 @@ func (s Service) ApplyChange(ctx context.Context, req *vnetv1.ApplyChangeRequest
 	return relay[vnetv1.ApplyChangeResponse](ctx, s.Node, s.proxyName(), "ApplyChange", req)
 }
 
+// GetCounters gives this node's counters, or has the Proxy ask all nodes.
+func (s Service) GetCounters(ctx context.Context, req *vnetv1.GetCountersRequest) (*vnetv1.GetCountersResponse, error) {
+	if !req.GetAll() {
+		return s.Node.GetCounters(ctx, req)
+	}
+	return relay[vnetv1.GetCountersResponse](ctx, s.Node, s.proxyName(), "GetCounters", &vnetv1.GetCountersRequest{All: true})
+}
+
 // GetOverlay asks the Proxy for the whole overlay.
 func (s Service) GetOverlay(ctx context.Context, req *vnetv1.GetOverlayRequest) (*vnetv1.GetOverlayResponse, error) {
 	req.Node = ""

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/node"
 )
 
 // What the Proxy is asked on behalf of another node it answers itself when it
@@ -82,6 +83,15 @@ func TestCountersOfAllNodes(t *testing.T) {
 		c := out.Total // four guests have greeted the three others each
 		if c.EdgeIn != 4 || c.EdgeOut != 12 || c.EdgeIn+c.Copies != c.EdgeOut || c.WireLost+c.HopLimitHits+c.Duplicates != 0 {
 			t.Errorf("%v", c)
+		}
+		w.hosts[0].stop()
+		host := node.Service{Node: w.hosts[1].node}
+		w.await("h1 is away", func() bool {
+			out, err := host.GetCounters(context.Background(), &vnetv1.GetCountersRequest{All: true}) // a host has the Proxy ask
+			return err == nil && len(out.Nodes) == 2 && strings.Join(out.Silent, " ") == "h1"
+		})
+		if own, err := host.GetCounters(context.Background(), &vnetv1.GetCountersRequest{}); err != nil || len(own.Nodes) != 1 || own.Nodes[0].Node != "h2" {
+			t.Errorf("%v, %v", own, err)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -202,7 +203,7 @@ func (p *Proxy) GetTraffic(ctx context.Context, _ *vnetv1.GetTrafficRequest) (*v
 	return out, err
 }
 
-// GetCounters gives the conservation of frames: of the Proxy, or with all of every node that answers.
+// GetCounters gives the conservation of frames: of the Proxy, or with all of every node that answers. Those that do not are named.
 func (p *Proxy) GetCounters(ctx context.Context, req *vnetv1.GetCountersRequest) (*vnetv1.GetCountersResponse, error) {
 	out, err := p.node.GetCounters(ctx, req)
 	if err != nil || !req.GetAll() {
@@ -211,23 +212,41 @@ func (p *Proxy) GetCounters(ctx context.Context, req *vnetv1.GetCountersRequest)
 	var hosts []overlay.Name
 	if err := p.ask(ctx, func(h *hub) {
 		for _, name := range h.record.Names() {
-			if at, ok := h.hosts[name]; ok && at.session != nil {
+			switch {
+			case name == h.record.Proxy:
+			case h.present(name):
 				hosts = append(hosts, name)
+			default:
+				out.Silent = append(out.Silent, string(name))
 			}
 		}
 	}); err != nil {
 		return nil, err
 	}
+	answers := make([]*vnetv1.GetCountersResponse, len(hosts))
+	asking, stop := context.WithTimeout(ctx, auditTimeout)
+	defer stop()
+	var all sync.WaitGroup
+	for i, name := range hosts {
+		all.Go(func() {
+			var one vnetv1.GetCountersResponse
+			if p.fetch(asking, name, "GetCounters", &vnetv1.GetCountersRequest{}, &one) == nil {
+				answers[i] = &one
+			}
+		})
+	}
+	all.Wait()
 	total := &vnetv1.Counters{}
 	sum(total, out.Total)
-	for _, name := range hosts {
-		var one vnetv1.GetCountersResponse
-		if err := p.fetch(ctx, name, "GetCounters", &vnetv1.GetCountersRequest{}, &one); err != nil {
-			return nil, err
+	for i, one := range answers {
+		if one == nil {
+			out.Silent = append(out.Silent, string(hosts[i]))
+			continue
 		}
 		out.Nodes = append(out.Nodes, one.Nodes...)
 		sum(total, one.Total)
 	}
+	slices.Sort(out.Silent)
 	out.Total = total
 	return out, nil
 }

@@ -233,6 +233,9 @@ func (m *machine) answer(ctx context.Context, method string, body []byte) (a con
 		a.Body, err = own(ctx, body, m.node.ListRules)
 	case "GetCounters":
 		a.Body, err = own(ctx, body, m.node.GetCounters)
+		if m == m.w.proxy {
+			a.Body, err = own(ctx, body, m.proxy.GetCounters)
+		}
 	case "GetStatus":
 		a.Body, err = own(ctx, body, m.node.GetStatus)
 	default:

@@ -4855,7 +4855,7 @@ func (x *ApplyPlanResponse) GetNotDone() []*Refusal {
 type GetCountersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// All nodes, not only the one that answers; from the Proxy.
+	// All nodes, not only the one that answers.
 	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4906,9 +4906,11 @@ func (x *GetCountersRequest) GetAll() bool {
 }
 
 type GetCountersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Nodes         []*NodeCounters        `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Total         *Counters              `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Nodes []*NodeCounters        `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Total *Counters              `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	// Of all nodes: those that are away or did not answer, so that the total is without them.
+	Silent        []string `protobuf:"bytes,3,rep,name=silent,proto3" json:"silent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4953,6 +4955,13 @@ func (x *GetCountersResponse) GetNodes() []*NodeCounters {
 func (x *GetCountersResponse) GetTotal() *Counters {
 	if x != nil {
 		return x.Total
+	}
+	return nil
+}
+
+func (x *GetCountersResponse) GetSilent() []string {
+	if x != nil {
+		return x.Silent
 	}
 	return nil
 }
@@ -5375,10 +5384,11 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\bnot_done\x18\x04 \x03(\v2\x10.vnet.v1.RefusalR\anotDone\":\n" +
 	"\x12GetCountersRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
-	"\x03all\x18\x02 \x01(\bR\x03all\"k\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\"\x83\x01\n" +
 	"\x13GetCountersResponse\x12+\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x15.vnet.v1.NodeCountersR\x05nodes\x12'\n" +
-	"\x05total\x18\x02 \x01(\v2\x11.vnet.v1.CountersR\x05total\"X\n" +
+	"\x05total\x18\x02 \x01(\v2\x11.vnet.v1.CountersR\x05total\x12\x16\n" +
+	"\x06silent\x18\x03 \x03(\tR\x06silent\"X\n" +
 	"\x12WatchEventsRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
