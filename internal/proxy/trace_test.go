@@ -13,6 +13,7 @@ import (
 	"time"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/wan"
@@ -208,7 +209,10 @@ func (c *capture) follows(t *testing.T, s *story, paper *vnetv1.TraceResponse) {
 func TestApplyAcrossTheProxysDeath(t *testing.T) {
 	p := issuePapers(t, 4)
 	begun, completed := 0, 0
-	for after := range 20 {
+	stages := map[control.Stage]int{}
+	// In ms: sources flip within a round trip of 10, about 90 after the start; old rules go after a second more.
+	late := []time.Duration{84, 86, 90, 92, 94, 98, 100, 400, 800, 1085, 1090, 1095, 1100, 1105, 1110, 1115, 1120, 1125, 1130}
+	for after := range 20 + len(late) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, p, uint64(after), wan.Path{Delay: 5 * time.Millisecond}, 0, 1, 1, 1, 1)
 			defer w.stop()
@@ -226,8 +230,12 @@ func TestApplyAcrossTheProxysDeath(t *testing.T) {
 				_, err := w.apply(want, false, "")
 				outcome <- err
 			}()
-			wait := []time.Duration{5, 10, 5, 5}[after%4] * time.Millisecond
-			time.Sleep(time.Duration(after)*8*time.Millisecond + wait/10)
+			wait := time.Duration(after) * 8 * time.Millisecond
+			if after >= 20 {
+				wait = late[after-20] * time.Millisecond
+			}
+			time.Sleep(wait)
+			stages[w.stage(t)]++
 			w.proxy.crash()
 			<-outcome
 			kept := w.hosts[0].guests[0].send(w.hosts[1].guests[0].mac) // over the link that both have: no Proxy is needed
@@ -264,10 +272,27 @@ func TestApplyAcrossTheProxysDeath(t *testing.T) {
 			w.everybodyHears(t, fmt.Sprintf("dead after %d", after))
 		})
 	}
-	t.Logf("%d died before the commit, %d after", begun, completed)
-	if begun == 0 || completed == 0 {
-		t.Error("the deaths all came at the same time of the change")
+	t.Logf("%d died before the commit, %d after; in stages %v", begun, completed, stages)
+	for _, stage := range []control.Stage{control.StagePrepare, control.StageFlip, control.StageFinish, control.StageDelete} {
+		if stages[stage] == 0 {
+			t.Errorf("no Proxy died in %v", stage)
+		}
 	}
+}
+
+// stage is where the latest change is.
+func (w *world) stage(t *testing.T) (stage control.Stage) {
+	err := w.proxy.proxy.ask(context.Background(), func(h *hub) {
+		if r := h.changes.current; r != nil {
+			stage = r.machine.Stage()
+		} else if n := len(h.changes.retiring); n > 0 {
+			stage = h.changes.retiring[n-1].machine.Stage()
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stage
 }
 
 // everybodyHears sends one frame between any two guests.
