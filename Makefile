@@ -31,8 +31,9 @@ cells: build ## twelve cells of the grid in the lab, three runs each, and every 
 	bin/vnet experiment cells --out docs/experiments
 	bin/vnet experiment baselines --out docs/experiments
 
-accuracy: ## 1,500 seeded runs of every pattern through the inference; write the result into docs/soak.md
-	ACCURACY_RUNS=1500 $(GO) test -count=1 -v -run TestEveryPatternIsRecovered ./internal/vttif
+accuracy: ## every pattern, seeded: 1,500 runs through counters and inference, 1,000 through whole daemons over the simulated network; write the result into docs/soak.md
+	ACCURACY_RUNS=1500 $(GO) test -count=1 -v -timeout 1h -run TestEveryPatternIsRecovered ./internal/vttif
+	SIMNET_RUNS=1000 $(GO) test -count=1 -v -timeout 2h -run TestEveryPatternIsRecoveredOverTheSimulatedNetwork ./internal/proxy
 
 figures: ## Figures 6 and 7 into docs/experiments
 	$(GO) run ./cmd/vnet experiment fig6 --out docs/experiments

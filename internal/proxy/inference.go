@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -37,6 +38,9 @@ func inferenceOf(c vttif.Config) inference {
 	}
 }
 
+// mostWindow bounds the memory of each pair; the paper's longest was below it.
+const mostWindow = time.Minute
+
 // change takes over what a request sets.
 func (i *inference) change(m *vnetv1.Inference) error {
 	set := func(to *float64, from *float64) {
@@ -48,6 +52,9 @@ func (i *inference) change(m *vnetv1.Inference) error {
 		if from != nil {
 			*to = from.AsDuration()
 		}
+	}
+	if m == nil {
+		return nil // only where to begin from was said
 	}
 	if m.FloorBps != nil {
 		i.Floor = m.GetFloorBps() / 8
@@ -67,6 +74,12 @@ func (i *inference) change(m *vnetv1.Inference) error {
 		if !(share >= 0 && share <= 1) {
 			return fmt.Errorf("cannot use %v as a threshold: give a share from 0 to 1", share)
 		}
+	}
+	if math.IsNaN(i.Floor) || math.IsInf(i.Floor, 0) {
+		return fmt.Errorf("cannot use %v as a floor: give bit/s, below 0 for none", i.Floor)
+	}
+	if i.Window > mostWindow {
+		return fmt.Errorf("cannot sum traffic over %v: give up to %v", i.Window, mostWindow)
 	}
 	if !(i.Rate >= 0 && i.Rate <= 20) {
 		return fmt.Errorf("cannot report %v times a second: give up to 20", i.Rate)

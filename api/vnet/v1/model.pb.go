@@ -2191,7 +2191,7 @@ func (x *App) GetInference() *Inference {
 // Inference is what VTTIF works by. In a request a field that is not set stays as it is; 0 is its default.
 type Inference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reports of traffic a second from each node, at most 100; default 10.
+	// Reports of traffic a second from each node, at most 20; default 10.
 	UpdateRateHz *float64 `protobuf:"fixed64,1,opt,name=update_rate_hz,json=updateRateHz,proto3,oneof" json:"update_rate_hz,omitempty"`
 	// Over which traffic is summed to be judged; default 1 s.
 	Window *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
