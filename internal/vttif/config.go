@@ -18,7 +18,7 @@ type Config struct {
 	RemoveAfter time.Duration // an edge leaves after this long without traffic while its group is active; default 10 s
 	GroupOver   time.Duration // a group silent for this long is over; default 3 min
 	Global      bool          // judge against the largest entry of the whole matrix, as the seed does (§2.2), with one threshold: High
-	MaxPairs    int           // pairs of MACs remembered; default 131,072, about 100 MB when full at the default window and rate
+	MaxPairs    int           // pairs of MACs remembered; default 131,072, about 170 MB when full at the default window and rate; fewer where a window has more than 20 reports
 	MaxNodes    int           // nodes whose report numbers are remembered; default 4,096
 	MaxPulses   int           // directed pairs whose milliseconds are remembered, 20 KiB each; default 1,024; negative: none
 	// LAN tells which MACs live on the Proxy's LAN; nil: none. Called during Step.
@@ -43,8 +43,10 @@ const (
 	defaultRemoveAfter = 10 * time.Second
 	defaultGroupOver   = 3 * time.Minute
 	defaultMaxPairs    = 1 << 17 // 10,000 VMs that talk to 13 others each
-	defaultMaxPulses   = 1024    // the neighbours of some hundred VMs, in 20 MiB
-	defaultMaxNodes    = 4096    // four times the largest overlay planned for
+	fullSlots          = 20      // intervals in a window up to which there is room for all of them; longer windows leave room for fewer
+	leastMaxPairs      = 4096
+	defaultMaxPulses   = 1024 // the neighbours of some hundred VMs, in 20 MiB
+	defaultMaxNodes    = 4096 // four times the largest overlay planned for
 	// fastSlots is the second, short window in reports: an edge beside older ones is seen at its full rate after three
 	// reports instead of a whole window, and every node has reported at least twice in it.
 	fastSlots = 3
@@ -89,7 +91,7 @@ func (c Config) Cooked() Config {
 	}
 	c.Floor = max(c.Floor, 0)
 	if c.MaxPairs <= 0 {
-		c.MaxPairs = defaultMaxPairs
+		c.MaxPairs = max(defaultMaxPairs*min(fullSlots, c.slots())/c.slots(), leastMaxPairs)
 	}
 	if c.MaxNodes <= 0 {
 		c.MaxNodes = defaultMaxNodes
@@ -118,5 +120,9 @@ func (c Config) slot() time.Duration { return time.Duration(float64(time.Second)
 
 // slots is how many cells a window has.
 func (c Config) slots() int {
-	return min(max(int((c.Window+c.slot()-1)/c.slot()), fastSlots), maxSlots)
+	least := fastSlots + 1 // what window.steady looks at
+	if c.Global {
+		least = 1 // the seed has one window
+	}
+	return min(max(int((c.Window+c.slot()-1)/c.slot()), least), maxSlots)
 }

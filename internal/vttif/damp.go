@@ -10,7 +10,7 @@ import (
 func (in *Inferrer) add(at time.Duration, now time.Time) bool {
 	oldest, ripe := at, 0
 	for _, f := range in.candidates {
-		if f.ripe(at, in.cfg.Global) {
+		if in.ripe(at, f) {
 			oldest = min(oldest, f.entered)
 			ripe++
 		}
@@ -25,9 +25,14 @@ func (in *Inferrer) add(at time.Duration, now time.Time) bool {
 	}
 	wait := in.candidates[:0]
 	for _, f := range in.candidates {
-		if !f.ripe(at, in.cfg.Global) {
+		if !in.ripe(at, f) {
 			wait = append(wait, f)
 			continue
+		}
+		if in.missed(at, f) {
+			in.patient(f)
+		} else {
+			f.stay = 0
 		}
 		f.candidate, f.published, f.used = false, true, true
 		f.unused, f.active, f.since = 0, at, now
@@ -51,15 +56,21 @@ const (
 
 // ripe tells whether a candidate may be published: at once when it is like what its VMs do anyway, or when they do nothing
 // else; after some patience when it could be chatter in a pause.
-func (f *flow) ripe(at time.Duration, global bool) bool {
-	if global || at-f.entered >= patience {
+func (in *Inferrer) ripe(at time.Duration, f *flow) bool {
+	if in.cfg.Global || at-f.entered >= patience {
 		return true
 	}
 	if max(f.slow, f.fast) < DefaultHigh*max(f.a.fast, f.b.fast) {
 		return false // what started now outshines it: the last second's average does not know yet
 	}
-	beside := max(f.a.peak, f.b.peak)
-	return max(f.slow, f.fast) >= equal*beside || f.slow >= brisk && f.slow >= DefaultHigh*beside
+	beside, rate := max(f.a.peak, f.b.peak), f.slow
+	switch { // the average over so short a time makes too much of one burst
+	case f.even:
+		rate = max(rate, f.fast)
+	case f.fast < equal*max(f.a.even, f.b.even):
+		return false
+	}
+	return rate >= equal*beside || f.slow >= brisk && f.slow >= DefaultHigh*beside
 }
 
 // remove unpublishes edges that have not been used for RemoveAfter, and groups that are over. It waits a little for edges
@@ -86,7 +97,11 @@ func (in *Inferrer) remove(at time.Duration) bool {
 		if !over(f) && !due(f) {
 			return false
 		}
+		if !over(f) {
+			f.left = at
+		}
 		f.published, f.used, f.peak, f.rate, f.period = false, false, 0, 0, 0
+		in.quiet(f)
 		return true
 	})
 	return true
@@ -98,5 +113,25 @@ func (in *Inferrer) stays(f *flow) time.Duration {
 	if in.cfg.Global || in.removeAfter == 0 {
 		return in.removeAfter
 	}
-	return max(in.removeAfter, keepPeriods*f.period)
+	return max(in.removeAfter, keepPeriods*f.period, f.stay)
+}
+
+// mostPatience is how many times RemoveAfter edges stay at the most, however often they left too early.
+const mostPatience = 4
+
+// missed tells whether an edge left so lately that, if it came back now, its leaving was a mistake.
+func (in *Inferrer) missed(at time.Duration, f *flow) bool {
+	return f.left > 0 && at-f.left < in.removeAfter
+}
+
+// patient keeps the edges of a group twice as long, after one has come back as soon as it had left: an application that
+// alternates a little slower than edges stay would otherwise have each change taken back at once.
+func (in *Inferrer) patient(back *flow) {
+	stay := min(2*in.stays(back), mostPatience*in.removeAfter)
+	back.stay = stay
+	for _, f := range in.published {
+		if f.home() == back.home() {
+			f.stay = max(f.stay, stay)
+		}
+	}
 }

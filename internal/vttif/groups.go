@@ -34,9 +34,9 @@ func (in *Inferrer) topology(now time.Time) Topology {
 			switch {
 			case v.lan:
 				g.LAN = append(g.LAN, v.mac)
-			default:
+			case !v.listed:
 				g.VMs = append(g.VMs, v.mac)
-				v.group = home.group
+				v.group, v.listed = home.group, true
 			}
 		}
 	}

@@ -51,10 +51,13 @@ type flow struct {
 	heard     time.Duration
 	fast      float64 // bytes/s of payload both ways over fastSlots, and over the whole window; of the present Step
 	slow      float64
+	even      bool // there was payload in each interval of fastSlots: not one burst
 	candidate bool
 	entered   time.Duration // when it became one
 	published bool
 	since     time.Time     // when it was
+	stay      time.Duration // how long it is kept unused, learned from having left too early
+	left      time.Duration // when it was last removed for being unused; 0 for never
 	used      bool          // published and above the low threshold
 	unused    time.Duration // for how long it was not while its group was active
 	active    time.Duration // when its group last was
@@ -74,11 +77,13 @@ type vertex struct {
 	lan    bool
 	fast   float64 // strongest flow at it, bytes/s
 	slow   float64
+	even   float64 // strongest fast of a flow that is even
 	held   float64 // strongest peak at it, at heldShare
 	peak   float64 // the same, whole
 	parent *vertex // union-find over edges
 	active bool    // of a root: an edge of the component carries traffic
 	group  int     // number of the published group, from 1; 0 = none
+	listed bool    // among the group's VMs
 }
 
 // NewInferrer makes an Inferrer without traffic.
@@ -208,11 +213,7 @@ func (in *Inferrer) vertex(m ether.MAC) *vertex {
 
 func (in *Inferrer) forget(f *flow) {
 	delete(in.flows, f.pair)
-	for _, p := range f.pulse {
-		if p != nil {
-			in.pulses--
-		}
-	}
+	in.quiet(f)
 	end := len(in.order) - 1
 	in.order[f.at] = in.order[end]
 	in.order[f.at].at = f.at

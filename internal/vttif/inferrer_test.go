@@ -1,7 +1,9 @@
 package vttif
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -80,6 +82,46 @@ func TestAClockThatStandsOrJumpsDoesNotEndATopology(t *testing.T) {
 	s.now = s.now.Add(2 * time.Minute) // the Proxy was stopped
 	s.ticks(5*second, flowsOf(t, "ring", 4, 0, mega)...)
 	s.want(t, "0.3 s: 1 ring of 4, 4 edges")
+}
+
+// What the Proxy remembers of 1,000 nodes with 10,000 VMs that talk to 13 others each, all it has room for:
+//
+//	go test -run Memory -v ./internal/vttif
+func TestMemoryIsBoundedForALargeOverlay(t *testing.T) {
+	const nodes, vms, others, each = 1000, 10_000, 13, 10
+	held := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := held()
+	in := NewInferrer(Config{})
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	bins := packLevels([]byte{100, 100, 0, 100})
+	for seq := range uint64(4) {
+		now = now.Add(tick)
+		for n := range nodes {
+			r := Report{Node: fmt.Sprint("node", n), Boot: 1, Seq: seq + 1, BinsFrom: uint32(100 * seq), BinsLen: 100}
+			for i := range each {
+				for k := range others {
+					p := Pair{vm(n*each + i), vm((n*each + i + 1 + k*k) % vms)}
+					r.Deltas = append(r.Deltas, Delta{p, Tally{OfferedBytes: 10_000, OfferedFrames: 7}})
+					r.Bins = append(r.Bins, Bins{Pair: p, Levels: bins})
+				}
+			}
+			in.Add(now, r)
+		}
+		in.Step(now)
+	}
+	top, _ := in.Step(now)
+	pairs := in.Matrix(now)
+	took := held() - before
+	t.Logf("%d pairs, %d edges, %d pulses: %.0f MB", len(pairs), len(top.Edges), in.pulses, float64(took)/1e6)
+	if len(in.order) < 100_000 || in.pulses != defaultMaxPulses || took > 250e6 {
+		t.Errorf("%d flows, %d pulses, %d bytes", len(in.order), in.pulses, took)
+	}
+	runtime.KeepAlive(in)
 }
 
 // go test -run '^$' -bench Step ./internal/vttif

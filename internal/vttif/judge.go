@@ -65,6 +65,7 @@ func (in *Inferrer) measure(at, dt time.Duration) {
 		}
 		if !in.cfg.Global {
 			f.fast = float64(f.window.payload(i, fastSlots)) * perFast
+			f.even = f.window.steady(i, fastSlots)
 		}
 		if f.published {
 			f.peak = max(f.peak*decay, f.slow)
@@ -78,6 +79,9 @@ func (in *Inferrer) measure(at, dt time.Duration) {
 		for _, v := range [2]*vertex{f.a, f.b} {
 			v.fast = max(v.fast, f.fast)
 			v.slow = max(v.slow, f.slow)
+			if f.even {
+				v.even = max(v.even, f.fast)
+			}
 			v.held = max(v.held, f.peak*heldShare)
 			v.peak = max(v.peak, f.peak)
 		}
@@ -106,8 +110,9 @@ func (in *Inferrer) judge(at time.Duration) {
 				f.candidate, f.entered, changed = true, at, true
 			}
 			in.candidates = append(in.candidates, f)
-		default:
+		case f.candidate:
 			f.candidate = false
+			in.quiet(f)
 		}
 	}
 	if changed || len(in.candidates) != before {
@@ -188,7 +193,7 @@ func (in *Inferrer) activity(at, dt time.Duration) {
 // sweep forgets pairs that are no edge and have been silent.
 func (in *Inferrer) sweep(at time.Duration) {
 	for i := 0; i < len(in.order); {
-		if f := in.order[i]; !f.published && at-f.heard >= sweepAfter {
+		if f := in.order[i]; !f.published && at-f.heard >= sweepAfter && !in.missed(at, f) {
 			in.forget(f) // another takes its place at i
 			continue
 		}

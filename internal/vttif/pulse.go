@@ -107,8 +107,8 @@ func (in *Inferrer) bins(r *Report) {
 		}
 		if !f.pulse[dir].of(r) {
 			if f.pulse[dir] == nil {
-				if in.pulses >= in.cfg.MaxPulses {
-					continue
+				if in.pulses >= in.cfg.MaxPulses || !f.published && !f.candidate {
+					continue // chatter, or a flood, takes no room from applications
 				}
 				in.pulses++
 			}
@@ -117,6 +117,16 @@ func (in *Inferrer) bins(r *Report) {
 		f.pulse[dir].add(from, b, r.BinsLen)
 	}
 	in.talk(r, from)
+}
+
+// quiet forgets how a flow beat: it is no edge, nor about to be one.
+func (in *Inferrer) quiet(f *flow) {
+	for dir, p := range f.pulse {
+		if p != nil {
+			in.pulses--
+			f.pulse[dir] = nil
+		}
+	}
 }
 
 // flow finds what is known of a pair, and which of its two ways it is.

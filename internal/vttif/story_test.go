@@ -129,7 +129,7 @@ func TestEdgesThatTrickleInAreHeldBackAtMostHalfASecond(t *testing.T) {
 		s.ticks(tick, all[:i]...)
 	}
 	s.ticks(second, all...)
-	s.want(t, "0.4 s: 1 bus of 5, 4 edges", "0.8 s: 2 bus of 9, 8 edges", "1.2 s: 3 bus of 13, 12 edges", "1.6 s: 4 ring of 16, 16 edges")
+	s.want(t, "0.4 s: 1 bus of 5, 4 edges", "0.8 s: 2 bus of 9, 8 edges", "1.2 s: 3 bus of 13, 12 edges", "1.6 s: 4 bus of 16, 15 edges", "1.8 s: 5 ring of 16, 16 edges")
 }
 
 func TestComputePhasesLongerThanTheExchangeKeepTheTopology(t *testing.T) {
@@ -195,6 +195,21 @@ func TestSlowAlternationIsFollowed(t *testing.T) {
 	s.want(t,
 		"0.3 s: 1 ring of 8, 8 edges", "40.3 s: 2 irregular of 8, 13 edges", "50.9 s: 3 broadcast of 8, 7 edges",
 		"80.3 s: 4 irregular of 8, 13 edges", "90.9 s: 5 ring of 8, 8 edges", "120.3 s: 6 irregular of 8, 13 edges", "130.9 s: 7 broadcast of 8, 7 edges")
+}
+
+// Turns a little longer than edges stay: the first edge that comes back when it has just left makes them stay longer. No
+// change is taken back twice.
+func TestAlternationJustBeyondTheBoundSettlesOnTheUnionToo(t *testing.T) {
+	for _, turn := range []time.Duration{10200 * time.Millisecond, 12 * second, 15 * second, 19 * second} {
+		s := newStory(Config{})
+		for range 10 {
+			s.ticks(turn, flowsOf(t, "ring", 8, 0, mega)...)
+			s.ticks(turn, flowsOf(t, "broadcast", 8, 0, mega)...)
+		}
+		if len(s.lines) > 4 || len(s.top.Edges) != 13 {
+			t.Errorf("turns of %v: %v", turn, s.lines)
+		}
+	}
 }
 
 func TestAButterflyOfSlowStagesIsOneTopology(t *testing.T) {

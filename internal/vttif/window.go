@@ -55,6 +55,19 @@ func (w *window) payload(at int64, n int) (sum uint64) {
 	return sum
 }
 
+// steady reports whether there was payload in n of the newest n+1 intervals up to at, a tenth of an even share at the least.
+// The report of the very newest may still be to come.
+func (w *window) steady(at int64, n int) bool {
+	least, some := w.payload(at, n+1)/uint64(10*n), 0
+	for i := range int64(n) + 1 {
+		c := &w.cells[w.index(w.head-i)]
+		if sum := c.payload[0] + c.payload[1]; sum > least {
+			some++
+		}
+	}
+	return some >= n
+}
+
 // sum is the sum over the whole window that ends at at.
 func (w *window) sum(at int64) (total cell) {
 	w.advance(at)

@@ -131,7 +131,7 @@ func Damping(seedMode, quick bool) Figure {
 		name   string
 		config vttif.Config
 		knee   float64 // changes/s
-	}{{"defaults", vttif.Config{}, 0.1}}
+	}{{"defaults", vttif.Config{}, 0.05}} // edges stay 10 s, and 20 s once they left too early
 	if seedMode {
 		f.Name, f.Title = "fig6-seed", f.Title+" (seed mode)"
 		settings = settings[:0]
