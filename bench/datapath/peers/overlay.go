@@ -44,7 +44,9 @@ func (o *Overlay) Host(ctx context.Context, host, proxyAt string, args ...string
 	if err != nil {
 		return err
 	}
-	join := exec.CommandContext(ctx, "ip", "netns", "exec", host, o.program, "join", "-", "--name", host, "--state", dir)
+	ctx, cancel := context.WithTimeout(ctx, 2*startTime)
+	defer cancel()
+	join := exec.CommandContext(ctx, "ip", "netns", "exec", host, o.program, "join", "-", "--no-start", "--name", host, "--state", dir)
 	join.Stdin = strings.NewReader(token)
 	if out, err := join.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot join %s: %w: %s", host, err, out)

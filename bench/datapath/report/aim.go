@@ -26,7 +26,9 @@ func (r *Result) Measure(a Aim, y Yardsticks) (s Spread, ok bool) {
 		toFigure = a.Figure.Key
 	}
 	if to == BestPeer {
-		to, _ = r.Best(toFigure, a.Figure.Less, y.Peers)
+		if to, ok = r.Best(toFigure, a.Figure.Less, y.Peers); !ok {
+			return s, false
+		}
 	}
 	if to != "" {
 		return r.Ratio(a.System, a.Figure.Key, to, toFigure)

@@ -111,6 +111,7 @@ func TestAims(t *testing.T) {
 		{What: "peer", System: "ours", Figure: tcp, To: BestPeer, Bound: 3.5},
 		{What: "cpu", System: "ours", Figure: cpu, Bound: 1.9, DownToThis: true},
 		{What: "plain", System: "ours", Figure: tcp, Bound: 9},
+		{What: "unknown peer", System: "ours", Figure: cpu, To: BestPeer, Bound: 9},
 		{What: "unknown", System: "nobody", Figure: tcp, Bound: 9},
 	}, y)
 	want := `| bridge | ≥ 0.55 | 0.60 (0.60–0.60) | reached |
