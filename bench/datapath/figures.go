@@ -35,9 +35,9 @@ const (
 	perCall = 44
 )
 
-// thorough takes about two and a half minutes a round.
+// thorough takes about eighty seconds a round.
 func thorough() pace {
-	return pace{stream: 2 * time.Second, flood: 200 * time.Millisecond, tries: 6, asked: 5_000, pings: 150, idle: time.Second, checked: 64 << 20}
+	return pace{stream: time.Second, flood: 120 * time.Millisecond, tries: 5, asked: 3000, pings: 100, idle: 500 * time.Millisecond, checked: 64 << 20}
 }
 
 // quick measures everything once in under a minute.
