@@ -7,12 +7,13 @@ import (
 	"github.com/spf13/cobra"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
 func linkCommand(c *cli) *cobra.Command {
 	return c.group("link", "Add, delete or change a link",
-		linkAddCommand(c), linkDeleteCommand(c), linkRekeyCommand(c), linkCarrierCommand(c))
+		linkAddCommand(c), linkDeleteCommand(c), linkRekeyCommand(c), linkCarrierCommand(c), linkCipherCommand(c))
 }
 
 func linkAddCommand(c *cli) *cobra.Command {
@@ -45,6 +46,7 @@ func linkAddCommand(c *cli) *cobra.Command {
 		ValidArgsFunction: completeFirst(c.nodeNames),
 	}
 	cmd.Flags().StringVar(&carrier, "carrier", "auto", "auto (udp, tcp where udp is blocked), udp or tcp")
+	cmd.Flags().StringVar(&req.Cipher, "cipher", "", "what seals its frames: "+ciphers)
 	cmd.Flags().StringSliceVar(&req.Addresses, "address", nil, "where to dial, `IP:PORT` (default: what the Proxy knows)")
 	cmd.Flags().BoolVar(&req.NoWait, "no-wait", false, "return when the request is accepted")
 	return cmd
@@ -113,6 +115,41 @@ func linkCarrierCommand(c *cli) *cobra.Command {
 		}),
 		ValidArgsFunction: completeFirst(c.linkNames),
 	}
+}
+
+// ciphers are the words for what seals a link.
+const ciphers = "auto, aes-128-gcm, aes-256-gcm, chacha20-poly1305, or trusted: nothing but a checksum"
+
+func linkCipherCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cipher PEER CIPHER",
+		Short: "Change what seals the frames between the node and PEER",
+		Long: "Change what seals the frames between the node and PEER, now and whenever they have a link: " + ciphers + ".\n\n" +
+			"On a trusted link anybody on the way can read the frames. It is for machines on one rack. Over tcp, TLS seals in any case.",
+		Example: "  vnet link cipher host2 trusted",
+		Args:    cobra.ExactArgs(2),
+		RunE: c.do(func(cmd *cobra.Command, args []string) error {
+			if err := overlay.ValidName(args[0]); err != nil {
+				return usagef("cannot change link: %w", err)
+			}
+			if _, err := link.ParseCipher(args[1]); err != nil {
+				return usagef("%w", err)
+			}
+			resp, err := ask(cmd, c.daemon().SetLinkCipher, &api.SetLinkCipherRequest{Node: c.node, Peer: args[0], Cipher: args[1]})
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) {
+				if resp.GetLink() == nil {
+					t.line("there is no link to %s now; the next will be sealed so", args[0])
+					return
+				}
+				printLinks(t, resp.GetLink())
+			})
+		}),
+		ValidArgsFunction: completeFirst(c.linkNames),
+	}
+	return cmd
 }
 
 func parseCarrier(s string) (api.Carrier, error) {

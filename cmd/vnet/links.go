@@ -24,7 +24,7 @@ func linksCommand(c *cli) *cobra.Command {
 }
 
 func printLinks(t *table, links ...*api.Link) {
-	t.row("LINK", "KIND", "ORIGIN", "STATE", "SINCE", "CARRIER", "REMOTE", "RTT", "EPOCH", "SENT", "RECEIVED", "LOST", "DROPPED")
+	t.row("LINK", "KIND", "ORIGIN", "STATE", "SINCE", "CARRIER", "CIPHER", "REMOTE", "RTT", "EPOCH", "SENT", "RECEIVED", "LOST", "DROPPED")
 	for _, l := range links {
 		carrier := word(l.GetCarrier(), "CARRIER_")
 		if l.GetCarrierWhy() != "" {
@@ -38,7 +38,7 @@ func printLinks(t *table, links ...*api.Link) {
 		if l.GetRttUs() > 0 {
 			rtt = round(time.Duration(l.GetRttUs()) * time.Microsecond)
 		}
-		t.row(l.GetName(), word(l.GetKind(), "LINK_KIND_"), l.GetOrigin(), state, since(l.GetSince()), carrier, l.GetRemote(), rtt,
+		t.row(l.GetName(), word(l.GetKind(), "LINK_KIND_"), l.GetOrigin(), state, since(l.GetSince()), carrier, l.GetCipher(), l.GetRemote(), rtt,
 			l.GetEpoch(), l.GetFramesSent(), l.GetFramesReceived(), l.GetWireLost(), drops(l.GetDrops()))
 	}
 }

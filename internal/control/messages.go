@@ -142,6 +142,7 @@ type LinkSpec struct {
 	Dial      bool             // this end dials; if both ends do, see Stays
 	Origin    overlay.Origin
 	Carrier   string // "udp", "tcp" or empty for either
+	Cipher    string // that the user wants for the two nodes; empty = as they have it
 }
 
 // StageRequest asks a node to carry out one stage of a change. A request repeated is answered again, not carried out again.

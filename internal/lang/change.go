@@ -128,7 +128,7 @@ func (l Live) To(m *Meaning) Change {
 	for _, link := range l.Overlay.Links {
 		now, there := c.Target.LinkBetween(link.A, link.B)
 		if link.Origin == overlay.OriginUser && (!there || now.Origin != overlay.OriginUser) {
-			c.Steps = append(c.Steps, Step{Kind: Delete, What: Link{A: link.A, B: link.B, Carrier: carrierWord(link.Carrier)}})
+			c.Steps = append(c.Steps, Step{Kind: Delete, What: Link{A: link.A, B: link.B, Carrier: carrierWord(link.Carrier), Cipher: link.Cipher}})
 		}
 	}
 	return c
@@ -193,7 +193,7 @@ func (c *Change) links(o *overlay.Overlay, m *Meaning) {
 		switch {
 		case !there || have.Origin != overlay.OriginUser:
 			c.Steps = append(c.Steps, Step{Kind: Add, What: line})
-		case carrierWord(have.Carrier) != want.Carrier:
+		case carrierWord(have.Carrier) != want.Carrier || have.Cipher != want.Cipher:
 			c.Steps = append(c.Steps, Step{Kind: Modify, What: line})
 		default:
 			continue

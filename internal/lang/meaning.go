@@ -97,7 +97,7 @@ func (m *Meaning) RuleOf(u Rule) overlay.Rule {
 // LinkOf is a link as the overlay has it.
 func (l Link) LinkOf() overlay.Link {
 	out := overlay.MakeLink(l.A, l.B, overlay.OriginUser)
-	out.Carrier = l.Carrier
+	out.Carrier, out.Cipher = l.Carrier, l.Cipher
 	return out
 }
 

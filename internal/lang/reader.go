@@ -89,7 +89,7 @@ func form(key string) string {
 	case "vm":
 		return "a VM is \"NAME MAC [at NODE [port PORT]]\""
 	case "link":
-		return "a link is \"NODE NODE [carrier auto|udp|tcp]\""
+		return "a link is \"NODE NODE [carrier auto|udp|tcp] [cipher auto|aes-128-gcm|aes-256-gcm|chacha20-poly1305|trusted]\""
 	case "rule":
 		return "a rule is \"NODE [from SIDE] src ADDRESS dst ADDRESS to SIDE\""
 	case "pin":

@@ -2,6 +2,7 @@ package lang
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -183,17 +184,21 @@ func readVM(r *reader) Statement {
 type Link struct {
 	A, B    overlay.Name // as written
 	Carrier string       // udp or tcp; empty = auto
+	Cipher  string       // empty = auto
 	at      Pos
 }
 
 // Key is "link".
 func (Link) Key() string { return "link" }
 
-// Words is "NODE NODE carrier CARRIER".
+// Words is "NODE NODE carrier CARRIER cipher CIPHER".
 func (l Link) Words() []string {
 	words := []string{string(l.A), string(l.B)}
 	if l.Carrier != "" {
 		words = append(words, "carrier", l.Carrier)
+	}
+	if l.Cipher != "" {
+		words = append(words, "cipher", l.Cipher)
 	}
 	return words
 }
@@ -201,13 +206,26 @@ func (l Link) Words() []string {
 func readLink(r *reader) Statement {
 	a, b := r.ends()
 	l := Link{A: a.To, B: b.To, at: a.at}
-	if len(r.words) > 0 && !r.failed {
-		r.oneOf("option of a link", "carrier")
-		if l.Carrier = r.oneOf("carrier", "auto", "udp", "tcp"); l.Carrier == "auto" {
-			l.Carrier = ""
+	options := []string{"carrier", "cipher"}
+	for len(r.words) > 0 && !r.failed && len(options) > 0 {
+		option := r.oneOf("option of a link", options...)
+		options = slices.DeleteFunc(options, func(s string) bool { return s == option })
+		switch option {
+		case "carrier":
+			l.Carrier = notAuto(r.oneOf("carrier", "auto", "udp", "tcp"))
+		case "cipher":
+			l.Cipher = notAuto(r.oneOf("cipher", "auto", "aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "trusted"))
 		}
 	}
 	return l
+}
+
+// notAuto is empty for what goes without saying.
+func notAuto(word string) string {
+	if word == "auto" {
+		return ""
+	}
+	return word
 }
 
 // ends takes two different nodes.

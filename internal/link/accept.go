@@ -79,7 +79,7 @@ func (e *Endpoint) answerUDP(ctx context.Context, stream io.ReadWriter, cs *tls.
 
 // greet sends the welcome, waits for the dialler to want the link, and lets the owner decide.
 func (e *Endpoint) greet(stream io.ReadWriter, l *Link, b birth) error {
-	err := writeMessage(stream, msgWelcome, welcome{link: b.mine, suite: b.suite}.encode())
+	err := writeMessage(stream, msgWelcome, welcome{link: b.mine, cipher: b.cipher}.encode())
 	if err == nil {
 		err = e.settle(stream, l)
 	}
@@ -146,14 +146,14 @@ func (e *Endpoint) welcome(stream io.ReadWriter, cs *tls.ConnectionState) (birth
 	if own := e.identity.Load().Overlay; m.overlay != own {
 		return birth{}, fmt.Errorf("this is overlay %q, not %q", own, m.overlay)
 	}
-	chosen, err := chooseSuite(preferred(), m.suites)
+	chosen, err := e.wish(peer).choose(m.ciphers)
 	if err != nil {
 		return birth{}, err
 	}
 	mine := e.newLinkID()
 	s, err := newSession(cs, false, m.link, mine, chosen)
 	return birth{
-		peer: peer, role: role, key: key, kind: m.kind, why: "the peer dialled it", mine: mine, theirs: m.link, suite: chosen, session: s,
+		peer: peer, role: role, key: key, kind: m.kind, why: "the peer dialled it", mine: mine, theirs: m.link, cipher: chosen, session: s,
 	}, err
 }
 
@@ -228,7 +228,7 @@ func (e *Endpoint) answerControl(ctx context.Context, conn *tls.Conn) error {
 	w := &awaitedFrames{peer: b.peer, ticket: b.session.ticket, conn: make(chan net.Conn, 1)}
 	e.await(b.mine, w)
 	defer e.await(b.mine, nil)
-	if err := writeMessage(conn, msgWelcome, welcome{link: b.mine, suite: b.suite}.encode()); err != nil {
+	if err := writeMessage(conn, msgWelcome, welcome{link: b.mine, cipher: b.cipher}.encode()); err != nil {
 		return err
 	}
 	var frames net.Conn

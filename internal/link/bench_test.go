@@ -27,10 +27,10 @@ func (w *wire) WriteSegments(to netip.AddrPort, buf []byte, seg int) error {
 }
 
 // shortCircuit is a link whose frames come back to its own endpoint.
-func shortCircuit(t testing.TB, s suite, receive func(int, *Link, []ether.Packet)) *Link {
+func shortCircuit(t testing.TB, c Cipher, receive func(int, *Link, []ether.Packet)) *Link {
 	e := &Endpoint{cfg: Config{Receive: receive, Lanes: 1}}
 	secret := bytes.Repeat([]byte{1}, secretLen)
-	l, err := e.newLink(birth{mine: 7, theirs: 7, suite: s, session: session{out: secret, in: secret}})
+	l, err := e.newLink(birth{mine: 7, theirs: 7, cipher: c, session: session{out: secret, in: secret}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func bytesOf(pkts []ether.Packet) (n int64) {
 
 // BenchmarkSealOpen: go test -bench SealOpen ./internal/link
 func BenchmarkSealOpen(b *testing.B) {
-	for _, s := range []suite{suiteAES, suiteChaCha} {
+	for _, s := range []Cipher{AES128, ChaCha20, AES256, Trusted} {
 		for _, c := range traffic {
 			b.Run(s.String()+"/"+c.name, func(b *testing.B) {
 				frames := 0

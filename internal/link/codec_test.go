@@ -78,7 +78,7 @@ func FuzzDatagram(f *testing.F) {
 		if len(in) > sizeLargest-headerLen-tagLen {
 			return
 		}
-		l := shortCircuit(t, suiteAES, func(_ int, _ *Link, pkts []ether.Packet) {
+		l := shortCircuit(t, AES128, func(_ int, _ *Link, pkts []ether.Packet) {
 			for i := range pkts {
 				_ = pkts[i].WireBytes()
 			}
@@ -134,8 +134,8 @@ func FuzzHouse(f *testing.F) {
 }
 
 func FuzzSetup(f *testing.F) {
-	f.Add(hello{kind: Star, link: 5, suites: []suite{suiteAES, suiteChaCha}, overlay: "home"}.encode())
-	f.Add(welcome{link: 6, suite: suiteAES}.encode())
+	f.Add(hello{kind: Star, link: 5, ciphers: []Cipher{AES128, ChaCha20}, overlay: "home"}.encode())
+	f.Add(welcome{link: 6, cipher: AES128}.encode())
 	f.Add(ready{1472}.encode())
 	f.Add(join{link: 3}.encode())
 	f.Add(appendMessage(nil, msgApp, []byte("text")))
@@ -252,15 +252,15 @@ func TestJoinerIsBounded(t *testing.T) {
 }
 
 func TestSuites(t *testing.T) {
-	aes, chacha := []suite{suiteAES, suiteChaCha}, []suite{suiteChaCha, suiteAES}
+	aes, chacha := []Cipher{AES128, ChaCha20}, []Cipher{ChaCha20, AES128}
 	for _, c := range []struct {
-		ours, theirs []suite
-		want         suite
+		ours, theirs []Cipher
+		want         Cipher
 	}{
-		{aes, aes, suiteAES}, {aes, chacha, suiteChaCha}, {chacha, aes, suiteChaCha}, {chacha, chacha, suiteChaCha},
-		{aes, []suite{suiteAES}, suiteAES}, {chacha, []suite{suiteAES}, suiteAES}, {aes, nil, 0}, {aes, []suite{9}, 0},
+		{aes, aes, AES128}, {aes, chacha, ChaCha20}, {chacha, aes, ChaCha20}, {chacha, chacha, ChaCha20},
+		{aes, []Cipher{AES128}, AES128}, {chacha, []Cipher{AES128}, AES128}, {aes, nil, 0}, {aes, []Cipher{9}, 0},
 	} {
-		got, err := chooseSuite(c.ours, c.theirs)
+		got, err := chooseCipher(c.ours, c.theirs)
 		if got != c.want || (err != nil) != (c.want == 0) {
 			t.Errorf("%v and %v chose %v, %v", c.ours, c.theirs, got, err)
 		}
@@ -268,7 +268,7 @@ func TestSuites(t *testing.T) {
 }
 
 func TestEpochs(t *testing.T) {
-	for _, s := range []suite{suiteAES, suiteChaCha} {
+	for _, s := range []Cipher{AES128, ChaCha20, AES256, Trusted} {
 		first, err := firstKey(s, bytes.Repeat([]byte{7}, secretLen))
 		if err != nil {
 			t.Fatal(err)

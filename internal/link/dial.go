@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -234,7 +235,7 @@ func (e *Endpoint) introduce(stream io.ReadWriter, cs *tls.ConnectionState, t Ta
 		return birth{}, err
 	}
 	mine := e.newLinkID()
-	m := hello{kind: t.Kind, link: mine, suites: preferred(), overlay: e.identity.Load().Overlay}
+	m := hello{kind: t.Kind, link: mine, ciphers: e.wish(t.Peer).offer(), overlay: e.identity.Load().Overlay}
 	if err := writeMessage(stream, msgHello, m.encode()); err != nil {
 		return birth{}, err
 	}
@@ -246,8 +247,19 @@ func (e *Endpoint) introduce(stream io.ReadWriter, cs *tls.ConnectionState, t Ta
 	if err != nil {
 		return birth{}, err
 	}
-	s, err := newSession(cs, true, mine, w.link, w.suite)
-	return birth{peer: peer, role: role, key: key, kind: t.Kind, dialled: true, mine: mine, theirs: w.link, suite: w.suite, session: s}, err
+	if !slices.Contains(m.ciphers, w.cipher) {
+		return birth{}, fmt.Errorf("cannot take %v: this node offered %v", w.cipher, m.ciphers)
+	}
+	s, err := newSession(cs, true, mine, w.link, w.cipher)
+	return birth{peer: peer, role: role, key: key, kind: t.Kind, dialled: true, mine: mine, theirs: w.link, cipher: w.cipher, session: s}, err
+}
+
+// wish is the cipher that this node's user wants with a peer.
+func (e *Endpoint) wish(peer string) Cipher {
+	if e.cfg.Cipher == nil {
+		return AutoCipher
+	}
+	return e.cfg.Cipher(peer)
 }
 
 // expect reads a set-up message of one kind; a refusal is an error with the peer's words.

@@ -59,6 +59,9 @@ type Config struct {
 	// Join takes the connection of a stranger who wants to become a node, and closes it. nil refuses them.
 	Join func(conn net.Conn)
 
+	// Cipher is what this node wishes for its links with a peer. A link is trusted only when both ends wish so. nil: auto.
+	Cipher func(peer string) Cipher
+
 	EpochTime      time.Duration // longest use of one key; 0: 15 min
 	EpochDatagrams uint64        // most datagrams under one key; 0: 2^25
 

@@ -5,85 +5,24 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-
-	"golang.org/x/sys/cpu"
 )
-
-// suite is the AEAD of a link.
-type suite uint8
-
-const (
-	suiteAES    suite = 1 // AES-128-GCM: the fastest where the processor has AES
-	suiteChaCha suite = 2 // ChaCha20-Poly1305: constant time and three times faster than AES without hardware
-	suiteAES256 suite = 3 // AES-256-GCM: where somebody's rules ask for it; never chosen unasked
-)
-
-func (s suite) String() string {
-	switch s {
-	case suiteAES:
-		return "aes-128-gcm"
-	case suiteChaCha:
-		return "chacha20-poly1305"
-	case suiteAES256:
-		return "aes-256-gcm"
-	}
-	return fmt.Sprintf("suite %d", uint8(s))
-}
-
-// keyLen is the length of its key in bytes.
-func (s suite) keyLen() int {
-	if s == suiteAES {
-		return 16
-	}
-	return 32
-}
-
-// preferred lists the suites of this machine, the faster one first.
-func preferred() []suite {
-	if cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ || cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || cpu.S390X.HasAESGCM {
-		return []suite{suiteAES, suiteChaCha}
-	}
-	return []suite{suiteChaCha, suiteAES}
-}
-
-// chooseSuite picks AES only when both ends put it first: the slower end decides what a link can carry.
-func chooseSuite(ours, theirs []suite) (suite, error) {
-	both := func(s suite) bool { return contains(ours, s) && contains(theirs, s) }
-	first := len(ours) > 0 && len(theirs) > 0 && ours[0] == suiteAES && theirs[0] == suiteAES
-	switch {
-	case first, both(suiteAES) && !both(suiteChaCha):
-		return suiteAES, nil
-	case both(suiteChaCha):
-		return suiteChaCha, nil
-	}
-	return 0, fmt.Errorf("cannot agree on a cipher: this node has %v, the peer %v", ours, theirs)
-}
-
-func contains(list []suite, s suite) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
-}
 
 const (
 	secretLen = 32 // bytes: the exporter's output and each epoch's secret
-	nonceLen  = 12 // bytes, of both suites
+	nonceLen  = 12 // bytes, of every cipher
 )
 
 // epochKey is one direction's key during one epoch. It is immutable; its users bring their own nonce memory.
 type epochKey struct {
 	epoch  uint64
-	suite  suite
+	cipher Cipher
 	form   sealer
 	iv     [nonceLen]byte
 	secret [secretLen]byte // the next epoch's secret is derived from this one
 }
 
 // firstKey is the key of epoch 0, from the secret exported for its direction.
-func firstKey(s suite, secret []byte) (*epochKey, error) { return newEpochKey(s, 0, secret) }
+func firstKey(c Cipher, secret []byte) (*epochKey, error) { return newEpochKey(c, 0, secret) }
 
 // next is the key of the following epoch. The old secret cannot be computed from the new one.
 func (k *epochKey) next() (*epochKey, error) {
@@ -91,13 +30,13 @@ func (k *epochKey) next() (*epochKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot derive the next epoch: %w", err)
 	}
-	return newEpochKey(k.suite, k.epoch+1, secret)
+	return newEpochKey(k.cipher, k.epoch+1, secret)
 }
 
-func newEpochKey(s suite, epoch uint64, secret []byte) (*epochKey, error) {
-	k := &epochKey{epoch: epoch, suite: s}
+func newEpochKey(c Cipher, epoch uint64, secret []byte) (*epochKey, error) {
+	k := &epochKey{epoch: epoch, cipher: c}
 	copy(k.secret[:], secret)
-	key, err := hkdf.Expand(sha256.New, secret, "vnet/1 key "+s.String(), s.keyLen())
+	key, err := hkdf.Expand(sha256.New, secret, "vnet/1 key "+c.String(), c.keyLen())
 	if err != nil {
 		return nil, fmt.Errorf("cannot derive a key: %w", err)
 	}
@@ -106,8 +45,8 @@ func newEpochKey(s suite, epoch uint64, secret []byte) (*epochKey, error) {
 		return nil, fmt.Errorf("cannot derive an initial vector: %w", err)
 	}
 	copy(k.iv[:], iv)
-	if k.form, err = newSealer(s, key); err != nil {
-		return nil, fmt.Errorf("cannot set up %v: %w", s, err)
+	if k.form, err = newSealer(c, key); err != nil {
+		return nil, fmt.Errorf("cannot set up %v: %w", c, err)
 	}
 	return k, nil
 }

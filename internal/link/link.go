@@ -260,8 +260,8 @@ const (
 	labelTicket   = "EXPORTER-vnet/1 frames ticket"
 )
 
-func newSession(cs *tls.ConnectionState, dialled bool, dialler, acceptor LinkID, s suite) (session, error) {
-	context := append(welcome{link: dialler, suite: s}.encode(), welcome{link: acceptor, suite: s}.encode()...)
+func newSession(cs *tls.ConnectionState, dialled bool, dialler, acceptor LinkID, c Cipher) (session, error) {
+	context := append(welcome{link: dialler, cipher: c}.encode(), welcome{link: acceptor, cipher: c}.encode()...)
 	var keys [3][]byte
 	for i, label := range []string{labelDialler, labelAcceptor, labelTicket} {
 		k, err := cs.ExportKeyingMaterial(label, context, secretLen)

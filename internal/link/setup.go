@@ -53,15 +53,15 @@ func (k Kind) String() string {
 type hello struct {
 	kind    Kind
 	link    LinkID
-	suites  []suite
+	ciphers []Cipher
 	overlay string
 }
 
 func (m hello) encode() []byte {
 	b := []byte{wireVersion, byte(m.kind)}
 	b = binary.BigEndian.AppendUint32(b, uint32(m.link))
-	b = append(b, byte(len(m.suites)))
-	for _, s := range m.suites {
+	b = append(b, byte(len(m.ciphers)))
+	for _, s := range m.ciphers {
 		b = append(b, byte(s))
 	}
 	return append(append(b, byte(len(m.overlay))), m.overlay...)
@@ -80,7 +80,7 @@ func parseHello(b []byte) (hello, error) {
 		return hello{}, errSetup
 	}
 	for _, s := range rest[:n] {
-		m.suites = append(m.suites, suite(s))
+		m.ciphers = append(m.ciphers, Cipher(s))
 	}
 	rest = rest[n:]
 	if len(rest) != 1+int(rest[0]) {
@@ -92,19 +92,19 @@ func parseHello(b []byte) (hello, error) {
 
 // welcome accepts a session: the acceptor's link id and the cipher it chose.
 type welcome struct {
-	link  LinkID
-	suite suite
+	link   LinkID
+	cipher Cipher
 }
 
 func (m welcome) encode() []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(m.link)), byte(m.suite))
+	return append(binary.BigEndian.AppendUint32(nil, uint32(m.link)), byte(m.cipher))
 }
 
 func parseWelcome(b []byte) (welcome, error) {
-	if len(b) != 5 || suite(b[4]) != suiteAES && suite(b[4]) != suiteChaCha {
+	if len(b) != 5 || !Cipher(b[4]).known() {
 		return welcome{}, errSetup
 	}
-	return welcome{link: LinkID(binary.BigEndian.Uint32(b)), suite: suite(b[4])}, nil
+	return welcome{link: LinkID(binary.BigEndian.Uint32(b)), cipher: Cipher(b[4])}, nil
 }
 
 // ready tells the acceptor the size of datagram that was proved both ways (0 over tcp).

@@ -20,7 +20,7 @@ type birth struct {
 	why          string
 	mine, theirs LinkID
 	remote       netip.AddrPort
-	suite        suite
+	cipher       Cipher
 	session      session
 	control      *control
 	stream       *frameStream // nil over udp
@@ -43,13 +43,13 @@ func (e *Endpoint) newLink(b birth) (*Link, error) {
 		l.carrier, l.cipher = TCP, "TLS 1.3"
 		return l, nil
 	}
-	l.cipher = b.suite.String()
+	l.cipher = b.cipher.String()
 	l.size.Store(sizeSmallest) // until more is proved
-	out, err := firstKey(b.suite, b.session.out)
+	out, err := firstKey(b.cipher, b.session.out)
 	if err != nil {
 		return nil, err
 	}
-	in, err := firstKey(b.suite, b.session.in)
+	in, err := firstKey(b.cipher, b.session.in)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ const (
 	keyLinks    = "links"
 	keyPlaces   = "places"
 	keyProxy    = "proxy"
+	keyCiphers  = "ciphers"
 )
 
 // cachedRule is a rule as text, so that the cache outlives changes of layout.
@@ -126,6 +127,7 @@ func (s *state) saveProxy() {
 // restore reads the cache. What it cannot read is left out and reported: the
 // Proxy gives it again.
 func (s *state) restore() error {
+	s.restoreCiphers()
 	if s.n.isProxy() {
 		return nil // the Proxy's own record is the truth
 	}

@@ -8,6 +8,7 @@ import (
 	controlv1 "github.com/virtuoso-vnet/virtuoso/api/control/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
@@ -114,7 +115,10 @@ func stageIn(m *controlv1.StageRequest) (any, error) {
 		return nil, err
 	}
 	for _, l := range m.GetOpenLinks() {
-		spec := control.LinkSpec{Carrier: l.GetCarrier(), Dial: l.GetDial()}
+		spec := control.LinkSpec{Carrier: l.GetCarrier(), Dial: l.GetDial(), Cipher: l.GetCipher()}
+		if _, err := link.ParseCipher(spec.Cipher); err != nil {
+			return nil, err
+		}
 		if spec.Peer, err = nameIn(l.GetPeer()); err != nil {
 			return nil, err
 		}

@@ -223,6 +223,18 @@ func TestFreshHandshakesLoseNothing(t *testing.T) {
 			t.Error(err)
 		}
 		h.await("the new session is in use", func() bool { return h.star().ID() != second })
+		for _, end := range []struct {
+			at   *Node
+			peer string
+		}{{w.proxy.node, "h1"}, {h.node, "proxy"}} { // the Proxy of this town tells nobody
+			if _, err := end.at.SetLinkCipher(ctx, &vnetv1.SetLinkCipherRequest{Peer: end.peer, Cipher: "trusted", OneEnd: true}); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := h.node.RekeyLink(ctx, &vnetv1.RekeyLinkRequest{Peer: "proxy"}); err != nil {
+			t.Error(err)
+		}
+		h.await("the link is trusted", func() bool { return h.star().Cipher() == "trusted" })
 		if _, err := h.node.SetLinkCarrier(ctx, &vnetv1.SetLinkCarrierRequest{Peer: "proxy", Carrier: vnetv1.Carrier_CARRIER_TCP}); err != nil {
 			t.Error(err)
 		}

@@ -32,7 +32,8 @@ type Node struct {
 	name     overlay.Name
 	endpoint *link.Endpoint
 	trust    *pki.Trust
-	identity atomic.Pointer[pki.Identity] // the newest
+	identity atomic.Pointer[pki.Identity]           // the newest
+	ciphers  atomic.Pointer[map[string]link.Cipher] // that the user wants, by peer; one that is not there is automatic
 	ready    chan struct{}
 	started  time.Time
 
@@ -102,7 +103,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.endpoint, err = link.New(link.Config{
 		Identity: id, Net: cfg.Net, Listen: cfg.Listen, Sockets: cfg.Sockets,
-		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Log: cfg.Log,
+		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Cipher: n.cipherWith, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

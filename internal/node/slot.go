@@ -203,6 +203,9 @@ func (s *state) byLower(one *slot, l *link.Link) bool {
 // want keeps a link to peer from now on.
 func (s *state) want(spec control.LinkSpec) *slot {
 	one := s.slot(spec.Peer)
+	if c, err := link.ParseCipher(spec.Cipher); err == nil && spec.Cipher != "" {
+		s.seal(spec.Peer, c)
+	}
 	one.wanted, one.spec, one.origin = true, spec, spec.Origin
 	if one.keeper == nil && (spec.Dial || one == s.star) {
 		one.keeper = startKeeper(s.n, one, spec)
@@ -219,6 +222,9 @@ func (s *state) unwant(peer overlay.Name) {
 		return
 	}
 	one.wanted = false
+	if one.spec.Cipher != "" && one.origin == overlay.OriginUser {
+		s.seal(peer, link.AutoCipher) // it was said of this link
+	}
 	if one.keeper != nil {
 		one.keeper.stop()
 		one.keeper = nil

@@ -10,6 +10,7 @@ import (
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
@@ -70,7 +71,10 @@ func editIn(req *vnetv1.ApplyChangeRequest) (*edit, error) {
 			return nil, invalid("cannot link %q with itself: name two nodes", l.GetA())
 		}
 		one := overlay.MakeLink(overlay.Name(l.GetA()), overlay.Name(l.GetB()), overlay.OriginUser)
-		one.Carrier = carrierText(l.GetCarrier())
+		if _, err := link.ParseCipher(l.GetCipher()); err != nil {
+			return nil, invalid("%w", err)
+		}
+		one.Carrier, one.Cipher = carrierText(l.GetCarrier()), l.GetCipher()
 		e.addLinks = append(e.addLinks, one)
 	}
 	for _, l := range req.GetDeleteLinks() {

@@ -30,6 +30,10 @@ func (p *Proxy) Forward(ctx context.Context, to, method string, body []byte) ([]
 		return own(ctx, body, p.ApplyOverlay)
 	case "Trace":
 		return own(ctx, body, p.Trace)
+	case "SetLinkCipher":
+		if req := new(vnetv1.SetLinkCipherRequest); proto.Unmarshal(body, req) == nil && !req.GetOneEnd() {
+			return own(ctx, body, p.SetLinkCipher)
+		}
 	}
 	known := false
 	if err := p.ask(ctx, func(h *hub) { _, known = h.record.Nodes[overlay.Name(to)] }); err != nil {

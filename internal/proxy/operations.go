@@ -9,6 +9,7 @@ import (
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
@@ -114,9 +115,12 @@ func (p *Proxy) AddLink(ctx context.Context, req *vnetv1.AddLinkRequest) (*vnetv
 			return nil, invalid("cannot use address %q: want IP:PORT", text)
 		}
 	}
+	if _, err := link.ParseCipher(req.GetCipher()); err != nil {
+		return nil, invalid("%w", err)
+	}
 	edit := func(h *hub, o *overlay.Overlay) error {
 		l := overlay.MakeLink(a, b, overlay.OriginUser)
-		l.Carrier = carrierText(req.GetCarrier())
+		l.Carrier, l.Cipher = carrierText(req.GetCarrier()), req.GetCipher()
 		if err := addLink(o, l); err != nil {
 			return err
 		}

@@ -98,7 +98,7 @@ func (h *hub) describeOverlay() *vnetv1.Overlay {
 		}
 	}
 	for _, l := range h.record.Links {
-		out.Links = append(out.Links, &vnetv1.OverlayLink{A: string(l.A), B: string(l.B), Carrier: cmpOr(l.Carrier, "auto"), Origin: l.Origin.String()})
+		out.Links = append(out.Links, &vnetv1.OverlayLink{A: string(l.A), B: string(l.B), Carrier: cmpOr(l.Carrier, "auto"), Cipher: l.Cipher, Origin: l.Origin.String()})
 	}
 	wishes := &lang.Meaning{}
 	wishes.PutWill(live.Will, lang.Names{})
@@ -151,7 +151,7 @@ type application struct {
 	want     *lang.Meaning
 	revision string // of the user's part that it starts from; empty = any
 	out      *vnetv1.ApplyOverlayResponse
-	moved    []lang.Link // links that change carrier
+	moved    []lang.Link // links that change carrier or cipher
 }
 
 func (a *application) what() string {
@@ -300,12 +300,16 @@ func commas(names []overlay.Name) string {
 	return strings.Join(text, ", ")
 }
 
-// carriers moves links that stay but change carrier; what cannot be moved is noted.
+// carriers moves links that stay but change carrier or cipher; what cannot be moved is noted.
 func (a *application) carriers(ctx context.Context) {
 	for _, l := range a.moved {
 		req := &vnetv1.SetLinkCarrierRequest{Node: string(l.A), Peer: string(l.B), Carrier: carrierOf(l.Carrier)}
 		if err := a.p.fetch(ctx, l.A, "SetLinkCarrier", req, &vnetv1.SetLinkCarrierResponse{}); err != nil {
 			a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its carrier for now: %v", l.A, l.B, err))
+		}
+		seal := &vnetv1.SetLinkCipherRequest{Node: string(l.A), Peer: string(l.B), Cipher: cmpOr(l.Cipher, "auto")}
+		if err := a.p.fetch(ctx, l.A, "SetLinkCipher", seal, &vnetv1.SetLinkCipherResponse{}); err != nil {
+			a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its cipher for now: %v", l.A, l.B, err))
 		}
 	}
 }

@@ -29,6 +29,7 @@ type Daemon interface {
 	DeleteLink(context.Context, *api.DeleteLinkRequest) (*api.DeleteLinkResponse, error)
 	RekeyLink(context.Context, *api.RekeyLinkRequest) (*api.RekeyLinkResponse, error)
 	SetLinkCarrier(context.Context, *api.SetLinkCarrierRequest) (*api.SetLinkCarrierResponse, error)
+	SetLinkCipher(context.Context, *api.SetLinkCipherRequest) (*api.SetLinkCipherResponse, error)
 
 	// Rules.
 	ListRules(context.Context, *api.ListRulesRequest) (*api.ListRulesResponse, error)

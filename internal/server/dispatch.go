@@ -40,6 +40,8 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 		return unary(ctx, d, body, d.RekeyLink)
 	case "SetLinkCarrier":
 		return unary(ctx, d, body, d.SetLinkCarrier)
+	case "SetLinkCipher":
+		return unary(ctx, d, body, d.SetLinkCipher)
 	case "ListRules":
 		return unary(ctx, d, body, d.ListRules)
 	case "AddRule":

@@ -117,6 +117,10 @@ func (s service) SetLinkCarrier(ctx context.Context, req *api.SetLinkCarrierRequ
 	return route(ctx, s, "SetLinkCarrier", req, s.d.SetLinkCarrier)
 }
 
+func (s service) SetLinkCipher(ctx context.Context, req *api.SetLinkCipherRequest) (*api.SetLinkCipherResponse, error) {
+	return route(ctx, s, "SetLinkCipher", req, s.d.SetLinkCipher)
+}
+
 func (s service) ListRules(ctx context.Context, req *api.ListRulesRequest) (*api.ListRulesResponse, error) {
 	return route(ctx, s, "ListRules", req, s.d.ListRules)
 }

@@ -1222,7 +1222,7 @@ type Link struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
 	// Largest frame that crosses in one datagram.
 	MtuBytes uint32 `protobuf:"varint,10,opt,name=mtu_bytes,json=mtuBytes,proto3" json:"mtu_bytes,omitempty"`
-	// Such as "AES-128-GCM".
+	// Such as "aes-128-gcm", "TLS 1.3" over tcp, or "trusted", which is none.
 	Cipher string `protobuf:"bytes,11,opt,name=cipher,proto3" json:"cipher,omitempty"`
 	// Number of the current keys; a rekey adds one.
 	Epoch          uint32 `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1783,8 +1783,10 @@ type OverlayLink struct {
 	A     string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
 	B     string                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
 	// auto, udp, tcp
-	Carrier       string `protobuf:"bytes,3,opt,name=carrier,proto3" json:"carrier,omitempty"`
-	Origin        string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	Carrier string `protobuf:"bytes,3,opt,name=carrier,proto3" json:"carrier,omitempty"`
+	Origin  string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	// As in SetLinkCipher; empty: as the nodes have it.
+	Cipher        string `protobuf:"bytes,5,opt,name=cipher,proto3" json:"cipher,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1843,6 +1845,13 @@ func (x *OverlayLink) GetCarrier() string {
 func (x *OverlayLink) GetOrigin() string {
 	if x != nil {
 		return x.Origin
+	}
+	return ""
+}
+
+func (x *OverlayLink) GetCipher() string {
+	if x != nil {
+		return x.Cipher
 	}
 	return ""
 }
@@ -4238,12 +4247,13 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x05rules\x18\x05 \x03(\v2\r.vnet.v1.RuleR\x05rules\"3\n" +
 	"\vOverlayPort\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03lan\x18\x02 \x01(\bR\x03lan\"[\n" +
+	"\x03lan\x18\x02 \x01(\bR\x03lan\"s\n" +
 	"\vOverlayLink\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x12\x18\n" +
 	"\acarrier\x18\x03 \x01(\tR\acarrier\x12\x16\n" +
-	"\x06origin\x18\x04 \x01(\tR\x06origin\"S\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x16\n" +
+	"\x06cipher\x18\x05 \x01(\tR\x06cipher\"S\n" +
 	"\vOverlayStep\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tstatement\x18\x02 \x01(\tR\tstatement\x12\x12\n" +

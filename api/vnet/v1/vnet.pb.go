@@ -478,7 +478,9 @@ type AddLinkRequest struct {
 	// Where to dial, IP:PORT; empty: what the Proxy knows of the peer.
 	Addresses []string `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// Answer as soon as the request is accepted.
-	NoWait        bool `protobuf:"varint,5,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	NoWait bool `protobuf:"varint,5,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// As in SetLinkCipher; empty: as it is.
+	Cipher        string `protobuf:"bytes,6,opt,name=cipher,proto3" json:"cipher,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -546,6 +548,13 @@ func (x *AddLinkRequest) GetNoWait() bool {
 		return x.NoWait
 	}
 	return false
+}
+
+func (x *AddLinkRequest) GetCipher() string {
+	if x != nil {
+		return x.Cipher
+	}
+	return ""
 }
 
 type AddLinkResponse struct {
@@ -889,6 +898,121 @@ func (x *SetLinkCarrierResponse) GetLink() *Link {
 	return nil
 }
 
+type SetLinkCipherRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Peer  string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
+	// auto, aes-128-gcm, aes-256-gcm, chacha20-poly1305; or trusted: no cipher, only a checksum.
+	Cipher string `protobuf:"bytes,3,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	// Only at this node. A link is trusted only when both ends say so.
+	OneEnd        bool `protobuf:"varint,4,opt,name=one_end,json=oneEnd,proto3" json:"one_end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLinkCipherRequest) Reset() {
+	*x = SetLinkCipherRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLinkCipherRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLinkCipherRequest) ProtoMessage() {}
+
+func (x *SetLinkCipherRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLinkCipherRequest.ProtoReflect.Descriptor instead.
+func (*SetLinkCipherRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetLinkCipherRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetLinkCipherRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *SetLinkCipherRequest) GetCipher() string {
+	if x != nil {
+		return x.Cipher
+	}
+	return ""
+}
+
+func (x *SetLinkCipherRequest) GetOneEnd() bool {
+	if x != nil {
+		return x.OneEnd
+	}
+	return false
+}
+
+type SetLinkCipherResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset when there is no link between the two at present.
+	Link          *Link `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLinkCipherResponse) Reset() {
+	*x = SetLinkCipherResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLinkCipherResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLinkCipherResponse) ProtoMessage() {}
+
+func (x *SetLinkCipherResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLinkCipherResponse.ProtoReflect.Descriptor instead.
+func (*SetLinkCipherResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SetLinkCipherResponse) GetLink() *Link {
+	if x != nil {
+		return x.Link
+	}
+	return nil
+}
+
 type ListRulesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -900,7 +1024,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[18]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1036,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[18]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1049,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRulesRequest) GetNode() string {
@@ -951,7 +1075,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[19]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1087,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[19]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1100,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -997,7 +1121,7 @@ type AddRuleRequest struct {
 
 func (x *AddRuleRequest) Reset() {
 	*x = AddRuleRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[20]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1133,7 @@ func (x *AddRuleRequest) String() string {
 func (*AddRuleRequest) ProtoMessage() {}
 
 func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[20]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1146,7 @@ func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleRequest.ProtoReflect.Descriptor instead.
 func (*AddRuleRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AddRuleRequest) GetNode() string {
@@ -1048,7 +1172,7 @@ type AddRuleResponse struct {
 
 func (x *AddRuleResponse) Reset() {
 	*x = AddRuleResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[21]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1184,7 @@ func (x *AddRuleResponse) String() string {
 func (*AddRuleResponse) ProtoMessage() {}
 
 func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[21]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1197,7 @@ func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleResponse.ProtoReflect.Descriptor instead.
 func (*AddRuleResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AddRuleResponse) GetRule() *Rule {
@@ -1093,7 +1217,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[22]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1229,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[22]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1242,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteRuleRequest) GetNode() string {
@@ -1145,7 +1269,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1281,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1294,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteRuleResponse) GetRule() *Rule {
@@ -1200,7 +1324,7 @@ type ApplyChangeRequest struct {
 
 func (x *ApplyChangeRequest) Reset() {
 	*x = ApplyChangeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1336,7 @@ func (x *ApplyChangeRequest) String() string {
 func (*ApplyChangeRequest) ProtoMessage() {}
 
 func (x *ApplyChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1349,7 @@ func (x *ApplyChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyChangeRequest.ProtoReflect.Descriptor instead.
 func (*ApplyChangeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApplyChangeRequest) GetNode() string {
@@ -1279,17 +1403,19 @@ func (x *ApplyChangeRequest) GetWhat() string {
 
 // A fast path, by its two ends.
 type LinkEdit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	A             string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
-	B             string                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
-	Carrier       Carrier                `protobuf:"varint,3,opt,name=carrier,proto3,enum=vnet.v1.Carrier" json:"carrier,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	A       string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B       string                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	Carrier Carrier                `protobuf:"varint,3,opt,name=carrier,proto3,enum=vnet.v1.Carrier" json:"carrier,omitempty"`
+	// As in SetLinkCipher; empty: as it is.
+	Cipher        string `protobuf:"bytes,4,opt,name=cipher,proto3" json:"cipher,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LinkEdit) Reset() {
 	*x = LinkEdit{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1427,7 @@ func (x *LinkEdit) String() string {
 func (*LinkEdit) ProtoMessage() {}
 
 func (x *LinkEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1440,7 @@ func (x *LinkEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkEdit.ProtoReflect.Descriptor instead.
 func (*LinkEdit) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LinkEdit) GetA() string {
@@ -1338,6 +1464,13 @@ func (x *LinkEdit) GetCarrier() Carrier {
 	return Carrier_CARRIER_UNSPECIFIED
 }
 
+func (x *LinkEdit) GetCipher() string {
+	if x != nil {
+		return x.Cipher
+	}
+	return ""
+}
+
 // A rule and the node that holds it.
 type RuleEdit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1349,7 +1482,7 @@ type RuleEdit struct {
 
 func (x *RuleEdit) Reset() {
 	*x = RuleEdit{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1494,7 @@ func (x *RuleEdit) String() string {
 func (*RuleEdit) ProtoMessage() {}
 
 func (x *RuleEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1507,7 @@ func (x *RuleEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleEdit.ProtoReflect.Descriptor instead.
 func (*RuleEdit) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RuleEdit) GetNode() string {
@@ -1403,7 +1536,7 @@ type ApplyChangeResponse struct {
 
 func (x *ApplyChangeResponse) Reset() {
 	*x = ApplyChangeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1548,7 @@ func (x *ApplyChangeResponse) String() string {
 func (*ApplyChangeResponse) ProtoMessage() {}
 
 func (x *ApplyChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1561,7 @@ func (x *ApplyChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyChangeResponse.ProtoReflect.Descriptor instead.
 func (*ApplyChangeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ApplyChangeResponse) GetRules() []*RuleEdit {
@@ -1456,7 +1589,7 @@ type GetOverlayRequest struct {
 
 func (x *GetOverlayRequest) Reset() {
 	*x = GetOverlayRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1601,7 @@ func (x *GetOverlayRequest) String() string {
 func (*GetOverlayRequest) ProtoMessage() {}
 
 func (x *GetOverlayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1614,7 @@ func (x *GetOverlayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOverlayRequest.ProtoReflect.Descriptor instead.
 func (*GetOverlayRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetOverlayRequest) GetNode() string {
@@ -1507,7 +1640,7 @@ type GetOverlayResponse struct {
 
 func (x *GetOverlayResponse) Reset() {
 	*x = GetOverlayResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1652,7 @@ func (x *GetOverlayResponse) String() string {
 func (*GetOverlayResponse) ProtoMessage() {}
 
 func (x *GetOverlayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1665,7 @@ func (x *GetOverlayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOverlayResponse.ProtoReflect.Descriptor instead.
 func (*GetOverlayResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetOverlayResponse) GetOverlay() *Overlay {
@@ -1559,7 +1692,7 @@ type ApplyOverlayRequest struct {
 
 func (x *ApplyOverlayRequest) Reset() {
 	*x = ApplyOverlayRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1704,7 @@ func (x *ApplyOverlayRequest) String() string {
 func (*ApplyOverlayRequest) ProtoMessage() {}
 
 func (x *ApplyOverlayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1717,7 @@ func (x *ApplyOverlayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOverlayRequest.ProtoReflect.Descriptor instead.
 func (*ApplyOverlayRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ApplyOverlayRequest) GetNode() string {
@@ -1639,7 +1772,7 @@ type ApplyOverlayResponse struct {
 
 func (x *ApplyOverlayResponse) Reset() {
 	*x = ApplyOverlayResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1784,7 @@ func (x *ApplyOverlayResponse) String() string {
 func (*ApplyOverlayResponse) ProtoMessage() {}
 
 func (x *ApplyOverlayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1797,7 @@ func (x *ApplyOverlayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOverlayResponse.ProtoReflect.Descriptor instead.
 func (*ApplyOverlayResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ApplyOverlayResponse) GetSteps() []*OverlayStep {
@@ -1718,7 +1851,7 @@ type TraceRequest struct {
 
 func (x *TraceRequest) Reset() {
 	*x = TraceRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1863,7 @@ func (x *TraceRequest) String() string {
 func (*TraceRequest) ProtoMessage() {}
 
 func (x *TraceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1876,7 @@ func (x *TraceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceRequest.ProtoReflect.Descriptor instead.
 func (*TraceRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TraceRequest) GetNode() string {
@@ -1796,7 +1929,7 @@ type TraceResponse struct {
 
 func (x *TraceResponse) Reset() {
 	*x = TraceResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1941,7 @@ func (x *TraceResponse) String() string {
 func (*TraceResponse) ProtoMessage() {}
 
 func (x *TraceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1954,7 @@ func (x *TraceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceResponse.ProtoReflect.Descriptor instead.
 func (*TraceResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TraceResponse) GetSrcMac() string {
@@ -1868,7 +2001,7 @@ type GetBoundRequest struct {
 
 func (x *GetBoundRequest) Reset() {
 	*x = GetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2013,7 @@ func (x *GetBoundRequest) String() string {
 func (*GetBoundRequest) ProtoMessage() {}
 
 func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2026,7 @@ func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundRequest.ProtoReflect.Descriptor instead.
 func (*GetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetBoundRequest) GetNode() string {
@@ -1912,7 +2045,7 @@ type GetBoundResponse struct {
 
 func (x *GetBoundResponse) Reset() {
 	*x = GetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2057,7 @@ func (x *GetBoundResponse) String() string {
 func (*GetBoundResponse) ProtoMessage() {}
 
 func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2070,7 @@ func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundResponse.ProtoReflect.Descriptor instead.
 func (*GetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetBoundResponse) GetBound() *Bound {
@@ -1958,7 +2091,7 @@ type SetBoundRequest struct {
 
 func (x *SetBoundRequest) Reset() {
 	*x = SetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2103,7 @@ func (x *SetBoundRequest) String() string {
 func (*SetBoundRequest) ProtoMessage() {}
 
 func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2116,7 @@ func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundRequest.ProtoReflect.Descriptor instead.
 func (*SetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SetBoundRequest) GetNode() string {
@@ -2009,7 +2142,7 @@ type SetBoundResponse struct {
 
 func (x *SetBoundResponse) Reset() {
 	*x = SetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2154,7 @@ func (x *SetBoundResponse) String() string {
 func (*SetBoundResponse) ProtoMessage() {}
 
 func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2167,7 @@ func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundResponse.ProtoReflect.Descriptor instead.
 func (*SetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetBoundResponse) GetBound() *Bound {
@@ -2063,7 +2196,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2208,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2221,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateTokenRequest) GetNode() string {
@@ -2146,7 +2279,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2291,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2304,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -2204,7 +2337,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2349,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2362,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListTokensRequest) GetNode() string {
@@ -2248,7 +2381,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2393,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2406,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2300,7 +2433,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2445,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2458,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Token) GetId() string {
@@ -2394,7 +2527,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2539,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2552,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RevokeTokenRequest) GetNode() string {
@@ -2444,7 +2577,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2589,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2602,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
 }
 
 type ApproveNodeRequest struct {
@@ -2484,7 +2617,7 @@ type ApproveNodeRequest struct {
 
 func (x *ApproveNodeRequest) Reset() {
 	*x = ApproveNodeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2496,7 +2629,7 @@ func (x *ApproveNodeRequest) String() string {
 func (*ApproveNodeRequest) ProtoMessage() {}
 
 func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2509,7 +2642,7 @@ func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeRequest.ProtoReflect.Descriptor instead.
 func (*ApproveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ApproveNodeRequest) GetNode() string {
@@ -2542,7 +2675,7 @@ type ApproveNodeResponse struct {
 
 func (x *ApproveNodeResponse) Reset() {
 	*x = ApproveNodeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2687,7 @@ func (x *ApproveNodeResponse) String() string {
 func (*ApproveNodeResponse) ProtoMessage() {}
 
 func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2700,7 @@ func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeResponse.ProtoReflect.Descriptor instead.
 func (*ApproveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ApproveNodeResponse) GetKey() *NodeKey {
@@ -2587,7 +2720,7 @@ type RevokeNodeRequest struct {
 
 func (x *RevokeNodeRequest) Reset() {
 	*x = RevokeNodeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2599,7 +2732,7 @@ func (x *RevokeNodeRequest) String() string {
 func (*RevokeNodeRequest) ProtoMessage() {}
 
 func (x *RevokeNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2612,7 +2745,7 @@ func (x *RevokeNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeNodeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RevokeNodeRequest) GetNode() string {
@@ -2642,7 +2775,7 @@ type RevokeNodeResponse struct {
 
 func (x *RevokeNodeResponse) Reset() {
 	*x = RevokeNodeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2787,7 @@ func (x *RevokeNodeResponse) String() string {
 func (*RevokeNodeResponse) ProtoMessage() {}
 
 func (x *RevokeNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2800,7 @@ func (x *RevokeNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeNodeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RevokeNodeResponse) GetKey() string {
@@ -2701,7 +2834,7 @@ type NotTold struct {
 
 func (x *NotTold) Reset() {
 	*x = NotTold{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2713,7 +2846,7 @@ func (x *NotTold) String() string {
 func (*NotTold) ProtoMessage() {}
 
 func (x *NotTold) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2726,7 +2859,7 @@ func (x *NotTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotTold.ProtoReflect.Descriptor instead.
 func (*NotTold) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *NotTold) GetNode() string {
@@ -2756,7 +2889,7 @@ type RotateCARequest struct {
 
 func (x *RotateCARequest) Reset() {
 	*x = RotateCARequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2768,7 +2901,7 @@ func (x *RotateCARequest) String() string {
 func (*RotateCARequest) ProtoMessage() {}
 
 func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2781,7 +2914,7 @@ func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
 func (*RotateCARequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RotateCARequest) GetNode() string {
@@ -2820,7 +2953,7 @@ type RotateCAResponse struct {
 
 func (x *RotateCAResponse) Reset() {
 	*x = RotateCAResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +2965,7 @@ func (x *RotateCAResponse) String() string {
 func (*RotateCAResponse) ProtoMessage() {}
 
 func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +2978,7 @@ func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCAResponse.ProtoReflect.Descriptor instead.
 func (*RotateCAResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RotateCAResponse) GetCa() string {
@@ -2897,7 +3030,7 @@ type CreateClientRequest struct {
 
 func (x *CreateClientRequest) Reset() {
 	*x = CreateClientRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3042,7 @@ func (x *CreateClientRequest) String() string {
 func (*CreateClientRequest) ProtoMessage() {}
 
 func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3055,7 @@ func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientRequest.ProtoReflect.Descriptor instead.
 func (*CreateClientRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CreateClientRequest) GetNode() string {
@@ -2965,7 +3098,7 @@ type CreateClientResponse struct {
 
 func (x *CreateClientResponse) Reset() {
 	*x = CreateClientResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2977,7 +3110,7 @@ func (x *CreateClientResponse) String() string {
 func (*CreateClientResponse) ProtoMessage() {}
 
 func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2990,7 +3123,7 @@ func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientResponse.ProtoReflect.Descriptor instead.
 func (*CreateClientResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CreateClientResponse) GetIdentity() string {
@@ -3023,7 +3156,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3168,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3181,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListKeysRequest) GetNode() string {
@@ -3071,7 +3204,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3083,7 +3216,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3096,7 +3229,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListKeysResponse) GetKeys() []*NodeKey {
@@ -3136,7 +3269,7 @@ type NodeKey struct {
 
 func (x *NodeKey) Reset() {
 	*x = NodeKey{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3281,7 @@ func (x *NodeKey) String() string {
 func (*NodeKey) ProtoMessage() {}
 
 func (x *NodeKey) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3294,7 @@ func (x *NodeKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeKey.ProtoReflect.Descriptor instead.
 func (*NodeKey) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *NodeKey) GetNode() string {
@@ -3210,7 +3343,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3355,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3368,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Revocation) GetNode() string {
@@ -3269,7 +3402,7 @@ type ForgetKeyRequest struct {
 
 func (x *ForgetKeyRequest) Reset() {
 	*x = ForgetKeyRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3414,7 @@ func (x *ForgetKeyRequest) String() string {
 func (*ForgetKeyRequest) ProtoMessage() {}
 
 func (x *ForgetKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3427,7 @@ func (x *ForgetKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetKeyRequest.ProtoReflect.Descriptor instead.
 func (*ForgetKeyRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ForgetKeyRequest) GetNode() string {
@@ -3319,7 +3452,7 @@ type ForgetKeyResponse struct {
 
 func (x *ForgetKeyResponse) Reset() {
 	*x = ForgetKeyResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3331,7 +3464,7 @@ func (x *ForgetKeyResponse) String() string {
 func (*ForgetKeyResponse) ProtoMessage() {}
 
 func (x *ForgetKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3344,7 +3477,7 @@ func (x *ForgetKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetKeyResponse.ProtoReflect.Descriptor instead.
 func (*ForgetKeyResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
 }
 
 type LeaveRequest struct {
@@ -3356,7 +3489,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3368,7 +3501,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3381,7 +3514,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LeaveRequest) GetNode() string {
@@ -3399,7 +3532,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3411,7 +3544,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3424,7 +3557,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
 }
 
 type GetAppRequest struct {
@@ -3436,7 +3569,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3581,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3594,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetAppRequest) GetNode() string {
@@ -3480,7 +3613,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3492,7 +3625,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3505,7 +3638,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -3524,7 +3657,7 @@ type GetTrafficRequest struct {
 
 func (x *GetTrafficRequest) Reset() {
 	*x = GetTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3669,7 @@ func (x *GetTrafficRequest) String() string {
 func (*GetTrafficRequest) ProtoMessage() {}
 
 func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3682,7 @@ func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficRequest.ProtoReflect.Descriptor instead.
 func (*GetTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetTrafficRequest) GetNode() string {
@@ -3572,7 +3705,7 @@ type GetTrafficResponse struct {
 
 func (x *GetTrafficResponse) Reset() {
 	*x = GetTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3717,7 @@ func (x *GetTrafficResponse) String() string {
 func (*GetTrafficResponse) ProtoMessage() {}
 
 func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3730,7 @@ func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficResponse.ProtoReflect.Descriptor instead.
 func (*GetTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetTrafficResponse) GetWindow() *durationpb.Duration {
@@ -3635,7 +3768,7 @@ type SetInferenceRequest struct {
 
 func (x *SetInferenceRequest) Reset() {
 	*x = SetInferenceRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3780,7 @@ func (x *SetInferenceRequest) String() string {
 func (*SetInferenceRequest) ProtoMessage() {}
 
 func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3793,7 @@ func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceRequest.ProtoReflect.Descriptor instead.
 func (*SetInferenceRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SetInferenceRequest) GetNode() string {
@@ -3700,7 +3833,7 @@ type SetInferenceResponse struct {
 
 func (x *SetInferenceResponse) Reset() {
 	*x = SetInferenceResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3712,7 +3845,7 @@ func (x *SetInferenceResponse) String() string {
 func (*SetInferenceResponse) ProtoMessage() {}
 
 func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3725,7 +3858,7 @@ func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceResponse.ProtoReflect.Descriptor instead.
 func (*SetInferenceResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SetInferenceResponse) GetInference() *Inference {
@@ -3744,7 +3877,7 @@ type RecordTrafficRequest struct {
 
 func (x *RecordTrafficRequest) Reset() {
 	*x = RecordTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3756,7 +3889,7 @@ func (x *RecordTrafficRequest) String() string {
 func (*RecordTrafficRequest) ProtoMessage() {}
 
 func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3769,7 +3902,7 @@ func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficRequest.ProtoReflect.Descriptor instead.
 func (*RecordTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RecordTrafficRequest) GetNode() string {
@@ -3789,7 +3922,7 @@ type RecordTrafficResponse struct {
 
 func (x *RecordTrafficResponse) Reset() {
 	*x = RecordTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +3934,7 @@ func (x *RecordTrafficResponse) String() string {
 func (*RecordTrafficResponse) ProtoMessage() {}
 
 func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +3947,7 @@ func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficResponse.ProtoReflect.Descriptor instead.
 func (*RecordTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RecordTrafficResponse) GetLine() []byte {
@@ -3833,7 +3966,7 @@ type GetAdaptationRequest struct {
 
 func (x *GetAdaptationRequest) Reset() {
 	*x = GetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3845,7 +3978,7 @@ func (x *GetAdaptationRequest) String() string {
 func (*GetAdaptationRequest) ProtoMessage() {}
 
 func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3858,7 +3991,7 @@ func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*GetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{70}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GetAdaptationRequest) GetNode() string {
@@ -3877,7 +4010,7 @@ type GetAdaptationResponse struct {
 
 func (x *GetAdaptationResponse) Reset() {
 	*x = GetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3889,7 +4022,7 @@ func (x *GetAdaptationResponse) String() string {
 func (*GetAdaptationResponse) ProtoMessage() {}
 
 func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3902,7 +4035,7 @@ func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*GetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{71}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -3937,7 +4070,7 @@ type SetAdaptationRequest struct {
 
 func (x *SetAdaptationRequest) Reset() {
 	*x = SetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3949,7 +4082,7 @@ func (x *SetAdaptationRequest) String() string {
 func (*SetAdaptationRequest) ProtoMessage() {}
 
 func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3962,7 +4095,7 @@ func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*SetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{72}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SetAdaptationRequest) GetNode() string {
@@ -4037,7 +4170,7 @@ type SetAdaptationResponse struct {
 
 func (x *SetAdaptationResponse) Reset() {
 	*x = SetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4182,7 @@ func (x *SetAdaptationResponse) String() string {
 func (*SetAdaptationResponse) ProtoMessage() {}
 
 func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4195,7 @@ func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*SetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{73}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -4083,7 +4216,7 @@ type AcceptProposalRequest struct {
 
 func (x *AcceptProposalRequest) Reset() {
 	*x = AcceptProposalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4095,7 +4228,7 @@ func (x *AcceptProposalRequest) String() string {
 func (*AcceptProposalRequest) ProtoMessage() {}
 
 func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4108,7 +4241,7 @@ func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalRequest.ProtoReflect.Descriptor instead.
 func (*AcceptProposalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{74}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AcceptProposalRequest) GetNode() string {
@@ -4134,7 +4267,7 @@ type AcceptProposalResponse struct {
 
 func (x *AcceptProposalResponse) Reset() {
 	*x = AcceptProposalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4146,7 +4279,7 @@ func (x *AcceptProposalResponse) String() string {
 func (*AcceptProposalResponse) ProtoMessage() {}
 
 func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4159,7 +4292,7 @@ func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalResponse.ProtoReflect.Descriptor instead.
 func (*AcceptProposalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{75}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AcceptProposalResponse) GetTook() *durationpb.Duration {
@@ -4181,7 +4314,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4193,7 +4326,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4206,7 +4339,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{76}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ExplainRequest) GetNode() string {
@@ -4239,7 +4372,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4251,7 +4384,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4264,7 +4397,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{77}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ExplainResponse) GetExplanation() *Explanation {
@@ -4283,7 +4416,7 @@ type GetJournalRequest struct {
 
 func (x *GetJournalRequest) Reset() {
 	*x = GetJournalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4295,7 +4428,7 @@ func (x *GetJournalRequest) String() string {
 func (*GetJournalRequest) ProtoMessage() {}
 
 func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4308,7 +4441,7 @@ func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalRequest.ProtoReflect.Descriptor instead.
 func (*GetJournalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{78}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GetJournalRequest) GetNode() string {
@@ -4327,7 +4460,7 @@ type GetJournalResponse struct {
 
 func (x *GetJournalResponse) Reset() {
 	*x = GetJournalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4339,7 +4472,7 @@ func (x *GetJournalResponse) String() string {
 func (*GetJournalResponse) ProtoMessage() {}
 
 func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4352,7 +4485,7 @@ func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalResponse.ProtoReflect.Descriptor instead.
 func (*GetJournalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{79}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetJournalResponse) GetLine() []byte {
@@ -4375,7 +4508,7 @@ type WatchViewRequest struct {
 
 func (x *WatchViewRequest) Reset() {
 	*x = WatchViewRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4387,7 +4520,7 @@ func (x *WatchViewRequest) String() string {
 func (*WatchViewRequest) ProtoMessage() {}
 
 func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4400,7 +4533,7 @@ func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewRequest.ProtoReflect.Descriptor instead.
 func (*WatchViewRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{80}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *WatchViewRequest) GetNode() string {
@@ -4437,7 +4570,7 @@ type WatchViewResponse struct {
 
 func (x *WatchViewResponse) Reset() {
 	*x = WatchViewResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4449,7 +4582,7 @@ func (x *WatchViewResponse) String() string {
 func (*WatchViewResponse) ProtoMessage() {}
 
 func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4462,7 +4595,7 @@ func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewResponse.ProtoReflect.Descriptor instead.
 func (*WatchViewResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{81}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *WatchViewResponse) GetTime() *timestamppb.Timestamp {
@@ -4515,7 +4648,7 @@ type AcquireLeaseRequest struct {
 
 func (x *AcquireLeaseRequest) Reset() {
 	*x = AcquireLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4527,7 +4660,7 @@ func (x *AcquireLeaseRequest) String() string {
 func (*AcquireLeaseRequest) ProtoMessage() {}
 
 func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4540,7 +4673,7 @@ func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{82}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AcquireLeaseRequest) GetNode() string {
@@ -4581,7 +4714,7 @@ type AcquireLeaseResponse struct {
 
 func (x *AcquireLeaseResponse) Reset() {
 	*x = AcquireLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4593,7 +4726,7 @@ func (x *AcquireLeaseResponse) String() string {
 func (*AcquireLeaseResponse) ProtoMessage() {}
 
 func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4606,7 +4739,7 @@ func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{83}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AcquireLeaseResponse) GetToken() string {
@@ -4633,7 +4766,7 @@ type ReleaseLeaseRequest struct {
 
 func (x *ReleaseLeaseRequest) Reset() {
 	*x = ReleaseLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4778,7 @@ func (x *ReleaseLeaseRequest) String() string {
 func (*ReleaseLeaseRequest) ProtoMessage() {}
 
 func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4791,7 @@ func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{84}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ReleaseLeaseRequest) GetNode() string {
@@ -4683,7 +4816,7 @@ type ReleaseLeaseResponse struct {
 
 func (x *ReleaseLeaseResponse) Reset() {
 	*x = ReleaseLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4695,7 +4828,7 @@ func (x *ReleaseLeaseResponse) String() string {
 func (*ReleaseLeaseResponse) ProtoMessage() {}
 
 func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4708,7 +4841,7 @@ func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{85}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{87}
 }
 
 type ApplyPlanRequest struct {
@@ -4725,7 +4858,7 @@ type ApplyPlanRequest struct {
 
 func (x *ApplyPlanRequest) Reset() {
 	*x = ApplyPlanRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4737,7 +4870,7 @@ func (x *ApplyPlanRequest) String() string {
 func (*ApplyPlanRequest) ProtoMessage() {}
 
 func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4750,7 +4883,7 @@ func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanRequest.ProtoReflect.Descriptor instead.
 func (*ApplyPlanRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{86}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ApplyPlanRequest) GetNode() string {
@@ -4796,7 +4929,7 @@ type ApplyPlanResponse struct {
 
 func (x *ApplyPlanResponse) Reset() {
 	*x = ApplyPlanResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +4941,7 @@ func (x *ApplyPlanResponse) String() string {
 func (*ApplyPlanResponse) ProtoMessage() {}
 
 func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +4954,7 @@ func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanResponse.ProtoReflect.Descriptor instead.
 func (*ApplyPlanResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{87}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ApplyPlanResponse) GetProposal() uint64 {
@@ -4863,7 +4996,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4875,7 +5008,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4888,7 +5021,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{88}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -4917,7 +5050,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4929,7 +5062,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4942,7 +5075,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{89}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -4979,7 +5112,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4991,7 +5124,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5004,7 +5137,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{90}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -5037,7 +5170,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5049,7 +5182,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5062,7 +5195,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{91}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -5098,13 +5231,14 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x10ListLinksRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"8\n" +
 	"\x11ListLinksResponse\x12#\n" +
-	"\x05links\x18\x01 \x03(\v2\r.vnet.v1.LinkR\x05links\"\x9b\x01\n" +
+	"\x05links\x18\x01 \x03(\v2\r.vnet.v1.LinkR\x05links\"\xb3\x01\n" +
 	"\x0eAddLinkRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12*\n" +
 	"\acarrier\x18\x03 \x01(\x0e2\x10.vnet.v1.CarrierR\acarrier\x12\x1c\n" +
 	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x17\n" +
-	"\ano_wait\x18\x05 \x01(\bR\x06noWait\"4\n" +
+	"\ano_wait\x18\x05 \x01(\bR\x06noWait\x12\x16\n" +
+	"\x06cipher\x18\x06 \x01(\tR\x06cipher\"4\n" +
 	"\x0fAddLinkResponse\x12!\n" +
 	"\x04link\x18\x01 \x01(\v2\r.vnet.v1.LinkR\x04link\"Q\n" +
 	"\x11DeleteLinkRequest\x12\x12\n" +
@@ -5122,6 +5256,13 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12*\n" +
 	"\acarrier\x18\x03 \x01(\x0e2\x10.vnet.v1.CarrierR\acarrier\";\n" +
 	"\x16SetLinkCarrierResponse\x12!\n" +
+	"\x04link\x18\x01 \x01(\v2\r.vnet.v1.LinkR\x04link\"o\n" +
+	"\x14SetLinkCipherRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x16\n" +
+	"\x06cipher\x18\x03 \x01(\tR\x06cipher\x12\x17\n" +
+	"\aone_end\x18\x04 \x01(\bR\x06oneEnd\":\n" +
+	"\x15SetLinkCipherResponse\x12!\n" +
 	"\x04link\x18\x01 \x01(\v2\r.vnet.v1.LinkR\x04link\">\n" +
 	"\x10ListRulesRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
@@ -5145,11 +5286,12 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\tadd_rules\x18\x04 \x03(\v2\x11.vnet.v1.RuleEditR\baddRules\x124\n" +
 	"\fdelete_rules\x18\x05 \x03(\v2\x11.vnet.v1.RuleEditR\vdeleteRules\x12\x14\n" +
 	"\x05force\x18\x06 \x01(\bR\x05force\x12\x12\n" +
-	"\x04what\x18\a \x01(\tR\x04what\"R\n" +
+	"\x04what\x18\a \x01(\tR\x04what\"j\n" +
 	"\bLinkEdit\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x12*\n" +
-	"\acarrier\x18\x03 \x01(\x0e2\x10.vnet.v1.CarrierR\acarrier\"A\n" +
+	"\acarrier\x18\x03 \x01(\x0e2\x10.vnet.v1.CarrierR\acarrier\x12\x16\n" +
+	"\x06cipher\x18\x04 \x01(\tR\x06cipher\"A\n" +
 	"\bRuleEdit\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12!\n" +
 	"\x04rule\x18\x02 \x01(\v2\r.vnet.v1.RuleR\x04rule\"m\n" +
@@ -5394,7 +5536,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xf4\x17\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xc4\x18\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -5405,7 +5547,8 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\n" +
 	"DeleteLink\x12\x1a.vnet.v1.DeleteLinkRequest\x1a\x1b.vnet.v1.DeleteLinkResponse\x12B\n" +
 	"\tRekeyLink\x12\x19.vnet.v1.RekeyLinkRequest\x1a\x1a.vnet.v1.RekeyLinkResponse\x12Q\n" +
-	"\x0eSetLinkCarrier\x12\x1e.vnet.v1.SetLinkCarrierRequest\x1a\x1f.vnet.v1.SetLinkCarrierResponse\x12B\n" +
+	"\x0eSetLinkCarrier\x12\x1e.vnet.v1.SetLinkCarrierRequest\x1a\x1f.vnet.v1.SetLinkCarrierResponse\x12N\n" +
+	"\rSetLinkCipher\x12\x1d.vnet.v1.SetLinkCipherRequest\x1a\x1e.vnet.v1.SetLinkCipherResponse\x12B\n" +
 	"\tListRules\x12\x19.vnet.v1.ListRulesRequest\x1a\x1a.vnet.v1.ListRulesResponse\x12<\n" +
 	"\aAddRule\x12\x17.vnet.v1.AddRuleRequest\x1a\x18.vnet.v1.AddRuleResponse\x12E\n" +
 	"\n" +
@@ -5459,7 +5602,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -5479,269 +5622,274 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*RekeyLinkResponse)(nil),      // 15: vnet.v1.RekeyLinkResponse
 	(*SetLinkCarrierRequest)(nil),  // 16: vnet.v1.SetLinkCarrierRequest
 	(*SetLinkCarrierResponse)(nil), // 17: vnet.v1.SetLinkCarrierResponse
-	(*ListRulesRequest)(nil),       // 18: vnet.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),      // 19: vnet.v1.ListRulesResponse
-	(*AddRuleRequest)(nil),         // 20: vnet.v1.AddRuleRequest
-	(*AddRuleResponse)(nil),        // 21: vnet.v1.AddRuleResponse
-	(*DeleteRuleRequest)(nil),      // 22: vnet.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),     // 23: vnet.v1.DeleteRuleResponse
-	(*ApplyChangeRequest)(nil),     // 24: vnet.v1.ApplyChangeRequest
-	(*LinkEdit)(nil),               // 25: vnet.v1.LinkEdit
-	(*RuleEdit)(nil),               // 26: vnet.v1.RuleEdit
-	(*ApplyChangeResponse)(nil),    // 27: vnet.v1.ApplyChangeResponse
-	(*GetOverlayRequest)(nil),      // 28: vnet.v1.GetOverlayRequest
-	(*GetOverlayResponse)(nil),     // 29: vnet.v1.GetOverlayResponse
-	(*ApplyOverlayRequest)(nil),    // 30: vnet.v1.ApplyOverlayRequest
-	(*ApplyOverlayResponse)(nil),   // 31: vnet.v1.ApplyOverlayResponse
-	(*TraceRequest)(nil),           // 32: vnet.v1.TraceRequest
-	(*TraceResponse)(nil),          // 33: vnet.v1.TraceResponse
-	(*GetBoundRequest)(nil),        // 34: vnet.v1.GetBoundRequest
-	(*GetBoundResponse)(nil),       // 35: vnet.v1.GetBoundResponse
-	(*SetBoundRequest)(nil),        // 36: vnet.v1.SetBoundRequest
-	(*SetBoundResponse)(nil),       // 37: vnet.v1.SetBoundResponse
-	(*CreateTokenRequest)(nil),     // 38: vnet.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),    // 39: vnet.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),      // 40: vnet.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),     // 41: vnet.v1.ListTokensResponse
-	(*Token)(nil),                  // 42: vnet.v1.Token
-	(*RevokeTokenRequest)(nil),     // 43: vnet.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),    // 44: vnet.v1.RevokeTokenResponse
-	(*ApproveNodeRequest)(nil),     // 45: vnet.v1.ApproveNodeRequest
-	(*ApproveNodeResponse)(nil),    // 46: vnet.v1.ApproveNodeResponse
-	(*RevokeNodeRequest)(nil),      // 47: vnet.v1.RevokeNodeRequest
-	(*RevokeNodeResponse)(nil),     // 48: vnet.v1.RevokeNodeResponse
-	(*NotTold)(nil),                // 49: vnet.v1.NotTold
-	(*RotateCARequest)(nil),        // 50: vnet.v1.RotateCARequest
-	(*RotateCAResponse)(nil),       // 51: vnet.v1.RotateCAResponse
-	(*CreateClientRequest)(nil),    // 52: vnet.v1.CreateClientRequest
-	(*CreateClientResponse)(nil),   // 53: vnet.v1.CreateClientResponse
-	(*ListKeysRequest)(nil),        // 54: vnet.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),       // 55: vnet.v1.ListKeysResponse
-	(*NodeKey)(nil),                // 56: vnet.v1.NodeKey
-	(*Revocation)(nil),             // 57: vnet.v1.Revocation
-	(*ForgetKeyRequest)(nil),       // 58: vnet.v1.ForgetKeyRequest
-	(*ForgetKeyResponse)(nil),      // 59: vnet.v1.ForgetKeyResponse
-	(*LeaveRequest)(nil),           // 60: vnet.v1.LeaveRequest
-	(*LeaveResponse)(nil),          // 61: vnet.v1.LeaveResponse
-	(*GetAppRequest)(nil),          // 62: vnet.v1.GetAppRequest
-	(*GetAppResponse)(nil),         // 63: vnet.v1.GetAppResponse
-	(*GetTrafficRequest)(nil),      // 64: vnet.v1.GetTrafficRequest
-	(*GetTrafficResponse)(nil),     // 65: vnet.v1.GetTrafficResponse
-	(*SetInferenceRequest)(nil),    // 66: vnet.v1.SetInferenceRequest
-	(*SetInferenceResponse)(nil),   // 67: vnet.v1.SetInferenceResponse
-	(*RecordTrafficRequest)(nil),   // 68: vnet.v1.RecordTrafficRequest
-	(*RecordTrafficResponse)(nil),  // 69: vnet.v1.RecordTrafficResponse
-	(*GetAdaptationRequest)(nil),   // 70: vnet.v1.GetAdaptationRequest
-	(*GetAdaptationResponse)(nil),  // 71: vnet.v1.GetAdaptationResponse
-	(*SetAdaptationRequest)(nil),   // 72: vnet.v1.SetAdaptationRequest
-	(*SetAdaptationResponse)(nil),  // 73: vnet.v1.SetAdaptationResponse
-	(*AcceptProposalRequest)(nil),  // 74: vnet.v1.AcceptProposalRequest
-	(*AcceptProposalResponse)(nil), // 75: vnet.v1.AcceptProposalResponse
-	(*ExplainRequest)(nil),         // 76: vnet.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 77: vnet.v1.ExplainResponse
-	(*GetJournalRequest)(nil),      // 78: vnet.v1.GetJournalRequest
-	(*GetJournalResponse)(nil),     // 79: vnet.v1.GetJournalResponse
-	(*WatchViewRequest)(nil),       // 80: vnet.v1.WatchViewRequest
-	(*WatchViewResponse)(nil),      // 81: vnet.v1.WatchViewResponse
-	(*AcquireLeaseRequest)(nil),    // 82: vnet.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),   // 83: vnet.v1.AcquireLeaseResponse
-	(*ReleaseLeaseRequest)(nil),    // 84: vnet.v1.ReleaseLeaseRequest
-	(*ReleaseLeaseResponse)(nil),   // 85: vnet.v1.ReleaseLeaseResponse
-	(*ApplyPlanRequest)(nil),       // 86: vnet.v1.ApplyPlanRequest
-	(*ApplyPlanResponse)(nil),      // 87: vnet.v1.ApplyPlanResponse
-	(*GetCountersRequest)(nil),     // 88: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 89: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 90: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 91: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 92: vnet.v1.Status
-	(*Node)(nil),                   // 93: vnet.v1.Node
-	(*Port)(nil),                   // 94: vnet.v1.Port
-	(*Interface)(nil),              // 95: vnet.v1.Interface
-	(*Link)(nil),                   // 96: vnet.v1.Link
-	(Carrier)(0),                   // 97: vnet.v1.Carrier
-	(*Rule)(nil),                   // 98: vnet.v1.Rule
-	(*durationpb.Duration)(nil),    // 99: google.protobuf.Duration
-	(*Overlay)(nil),                // 100: vnet.v1.Overlay
-	(*OverlayStep)(nil),            // 101: vnet.v1.OverlayStep
-	(*TraceHop)(nil),               // 102: vnet.v1.TraceHop
-	(*Bound)(nil),                  // 103: vnet.v1.Bound
-	(*timestamppb.Timestamp)(nil),  // 104: google.protobuf.Timestamp
-	(*App)(nil),                    // 105: vnet.v1.App
-	(*TrafficEntry)(nil),           // 106: vnet.v1.TrafficEntry
-	(*Inference)(nil),              // 107: vnet.v1.Inference
-	(*Adaptation)(nil),             // 108: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 109: vnet.v1.AdaptationMode
-	(*Explanation)(nil),            // 110: vnet.v1.Explanation
-	(*Lease)(nil),                  // 111: vnet.v1.Lease
-	(*Way)(nil),                    // 112: vnet.v1.Way
-	(*Refusal)(nil),                // 113: vnet.v1.Refusal
-	(*NodeCounters)(nil),           // 114: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 115: vnet.v1.Counters
-	(*Event)(nil),                  // 116: vnet.v1.Event
+	(*SetLinkCipherRequest)(nil),   // 18: vnet.v1.SetLinkCipherRequest
+	(*SetLinkCipherResponse)(nil),  // 19: vnet.v1.SetLinkCipherResponse
+	(*ListRulesRequest)(nil),       // 20: vnet.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),      // 21: vnet.v1.ListRulesResponse
+	(*AddRuleRequest)(nil),         // 22: vnet.v1.AddRuleRequest
+	(*AddRuleResponse)(nil),        // 23: vnet.v1.AddRuleResponse
+	(*DeleteRuleRequest)(nil),      // 24: vnet.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),     // 25: vnet.v1.DeleteRuleResponse
+	(*ApplyChangeRequest)(nil),     // 26: vnet.v1.ApplyChangeRequest
+	(*LinkEdit)(nil),               // 27: vnet.v1.LinkEdit
+	(*RuleEdit)(nil),               // 28: vnet.v1.RuleEdit
+	(*ApplyChangeResponse)(nil),    // 29: vnet.v1.ApplyChangeResponse
+	(*GetOverlayRequest)(nil),      // 30: vnet.v1.GetOverlayRequest
+	(*GetOverlayResponse)(nil),     // 31: vnet.v1.GetOverlayResponse
+	(*ApplyOverlayRequest)(nil),    // 32: vnet.v1.ApplyOverlayRequest
+	(*ApplyOverlayResponse)(nil),   // 33: vnet.v1.ApplyOverlayResponse
+	(*TraceRequest)(nil),           // 34: vnet.v1.TraceRequest
+	(*TraceResponse)(nil),          // 35: vnet.v1.TraceResponse
+	(*GetBoundRequest)(nil),        // 36: vnet.v1.GetBoundRequest
+	(*GetBoundResponse)(nil),       // 37: vnet.v1.GetBoundResponse
+	(*SetBoundRequest)(nil),        // 38: vnet.v1.SetBoundRequest
+	(*SetBoundResponse)(nil),       // 39: vnet.v1.SetBoundResponse
+	(*CreateTokenRequest)(nil),     // 40: vnet.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),    // 41: vnet.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),      // 42: vnet.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),     // 43: vnet.v1.ListTokensResponse
+	(*Token)(nil),                  // 44: vnet.v1.Token
+	(*RevokeTokenRequest)(nil),     // 45: vnet.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),    // 46: vnet.v1.RevokeTokenResponse
+	(*ApproveNodeRequest)(nil),     // 47: vnet.v1.ApproveNodeRequest
+	(*ApproveNodeResponse)(nil),    // 48: vnet.v1.ApproveNodeResponse
+	(*RevokeNodeRequest)(nil),      // 49: vnet.v1.RevokeNodeRequest
+	(*RevokeNodeResponse)(nil),     // 50: vnet.v1.RevokeNodeResponse
+	(*NotTold)(nil),                // 51: vnet.v1.NotTold
+	(*RotateCARequest)(nil),        // 52: vnet.v1.RotateCARequest
+	(*RotateCAResponse)(nil),       // 53: vnet.v1.RotateCAResponse
+	(*CreateClientRequest)(nil),    // 54: vnet.v1.CreateClientRequest
+	(*CreateClientResponse)(nil),   // 55: vnet.v1.CreateClientResponse
+	(*ListKeysRequest)(nil),        // 56: vnet.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),       // 57: vnet.v1.ListKeysResponse
+	(*NodeKey)(nil),                // 58: vnet.v1.NodeKey
+	(*Revocation)(nil),             // 59: vnet.v1.Revocation
+	(*ForgetKeyRequest)(nil),       // 60: vnet.v1.ForgetKeyRequest
+	(*ForgetKeyResponse)(nil),      // 61: vnet.v1.ForgetKeyResponse
+	(*LeaveRequest)(nil),           // 62: vnet.v1.LeaveRequest
+	(*LeaveResponse)(nil),          // 63: vnet.v1.LeaveResponse
+	(*GetAppRequest)(nil),          // 64: vnet.v1.GetAppRequest
+	(*GetAppResponse)(nil),         // 65: vnet.v1.GetAppResponse
+	(*GetTrafficRequest)(nil),      // 66: vnet.v1.GetTrafficRequest
+	(*GetTrafficResponse)(nil),     // 67: vnet.v1.GetTrafficResponse
+	(*SetInferenceRequest)(nil),    // 68: vnet.v1.SetInferenceRequest
+	(*SetInferenceResponse)(nil),   // 69: vnet.v1.SetInferenceResponse
+	(*RecordTrafficRequest)(nil),   // 70: vnet.v1.RecordTrafficRequest
+	(*RecordTrafficResponse)(nil),  // 71: vnet.v1.RecordTrafficResponse
+	(*GetAdaptationRequest)(nil),   // 72: vnet.v1.GetAdaptationRequest
+	(*GetAdaptationResponse)(nil),  // 73: vnet.v1.GetAdaptationResponse
+	(*SetAdaptationRequest)(nil),   // 74: vnet.v1.SetAdaptationRequest
+	(*SetAdaptationResponse)(nil),  // 75: vnet.v1.SetAdaptationResponse
+	(*AcceptProposalRequest)(nil),  // 76: vnet.v1.AcceptProposalRequest
+	(*AcceptProposalResponse)(nil), // 77: vnet.v1.AcceptProposalResponse
+	(*ExplainRequest)(nil),         // 78: vnet.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 79: vnet.v1.ExplainResponse
+	(*GetJournalRequest)(nil),      // 80: vnet.v1.GetJournalRequest
+	(*GetJournalResponse)(nil),     // 81: vnet.v1.GetJournalResponse
+	(*WatchViewRequest)(nil),       // 82: vnet.v1.WatchViewRequest
+	(*WatchViewResponse)(nil),      // 83: vnet.v1.WatchViewResponse
+	(*AcquireLeaseRequest)(nil),    // 84: vnet.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),   // 85: vnet.v1.AcquireLeaseResponse
+	(*ReleaseLeaseRequest)(nil),    // 86: vnet.v1.ReleaseLeaseRequest
+	(*ReleaseLeaseResponse)(nil),   // 87: vnet.v1.ReleaseLeaseResponse
+	(*ApplyPlanRequest)(nil),       // 88: vnet.v1.ApplyPlanRequest
+	(*ApplyPlanResponse)(nil),      // 89: vnet.v1.ApplyPlanResponse
+	(*GetCountersRequest)(nil),     // 90: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 91: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 92: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 93: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 94: vnet.v1.Status
+	(*Node)(nil),                   // 95: vnet.v1.Node
+	(*Port)(nil),                   // 96: vnet.v1.Port
+	(*Interface)(nil),              // 97: vnet.v1.Interface
+	(*Link)(nil),                   // 98: vnet.v1.Link
+	(Carrier)(0),                   // 99: vnet.v1.Carrier
+	(*Rule)(nil),                   // 100: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 101: google.protobuf.Duration
+	(*Overlay)(nil),                // 102: vnet.v1.Overlay
+	(*OverlayStep)(nil),            // 103: vnet.v1.OverlayStep
+	(*TraceHop)(nil),               // 104: vnet.v1.TraceHop
+	(*Bound)(nil),                  // 105: vnet.v1.Bound
+	(*timestamppb.Timestamp)(nil),  // 106: google.protobuf.Timestamp
+	(*App)(nil),                    // 107: vnet.v1.App
+	(*TrafficEntry)(nil),           // 108: vnet.v1.TrafficEntry
+	(*Inference)(nil),              // 109: vnet.v1.Inference
+	(*Adaptation)(nil),             // 110: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 111: vnet.v1.AdaptationMode
+	(*Explanation)(nil),            // 112: vnet.v1.Explanation
+	(*Lease)(nil),                  // 113: vnet.v1.Lease
+	(*Way)(nil),                    // 114: vnet.v1.Way
+	(*Refusal)(nil),                // 115: vnet.v1.Refusal
+	(*NodeCounters)(nil),           // 116: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 117: vnet.v1.Counters
+	(*Event)(nil),                  // 118: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	92,  // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	93,  // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
-	94,  // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	95,  // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	96,  // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	97,  // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	96,  // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	96,  // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	97,  // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	96,  // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	98,  // 10: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	98,  // 11: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	98,  // 12: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	98,  // 13: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
-	25,  // 14: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
-	25,  // 15: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
-	26,  // 16: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
-	26,  // 17: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
-	97,  // 18: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
-	98,  // 19: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
-	26,  // 20: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
-	99,  // 21: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
-	100, // 22: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
-	101, // 23: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
-	99,  // 24: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
-	102, // 25: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
-	103, // 26: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	99,  // 27: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	103, // 28: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	99,  // 29: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	104, // 30: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	42,  // 31: vnet.v1.ListTokensResponse.tokens:type_name -> vnet.v1.Token
-	104, // 32: vnet.v1.Token.made:type_name -> google.protobuf.Timestamp
-	104, // 33: vnet.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	56,  // 34: vnet.v1.ApproveNodeResponse.key:type_name -> vnet.v1.NodeKey
-	49,  // 35: vnet.v1.RevokeNodeResponse.not_told:type_name -> vnet.v1.NotTold
-	104, // 36: vnet.v1.RotateCAResponse.old_ends:type_name -> google.protobuf.Timestamp
-	49,  // 37: vnet.v1.RotateCAResponse.not_told:type_name -> vnet.v1.NotTold
-	99,  // 38: vnet.v1.CreateClientRequest.ttl:type_name -> google.protobuf.Duration
-	104, // 39: vnet.v1.CreateClientResponse.expires:type_name -> google.protobuf.Timestamp
-	56,  // 40: vnet.v1.ListKeysResponse.keys:type_name -> vnet.v1.NodeKey
-	57,  // 41: vnet.v1.ListKeysResponse.revoked:type_name -> vnet.v1.Revocation
-	104, // 42: vnet.v1.NodeKey.joined:type_name -> google.protobuf.Timestamp
-	104, // 43: vnet.v1.NodeKey.expires:type_name -> google.protobuf.Timestamp
-	104, // 44: vnet.v1.Revocation.when:type_name -> google.protobuf.Timestamp
-	105, // 45: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	99,  // 46: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	106, // 47: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	106, // 48: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
-	107, // 49: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
-	107, // 50: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
-	108, // 51: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	109, // 52: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	99,  // 53: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
-	108, // 54: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	99,  // 55: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
-	110, // 56: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
-	99,  // 57: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
-	104, // 58: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
-	100, // 59: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
-	105, // 60: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
-	108, // 61: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
-	103, // 62: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
-	99,  // 63: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
-	111, // 64: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
-	112, // 65: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
-	99,  // 66: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
-	113, // 67: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
-	114, // 68: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	115, // 69: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	116, // 70: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,   // 71: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,   // 72: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	4,   // 73: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	6,   // 74: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	8,   // 75: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	10,  // 76: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	12,  // 77: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	14,  // 78: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	16,  // 79: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	18,  // 80: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	20,  // 81: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	22,  // 82: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	24,  // 83: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
-	28,  // 84: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
-	30,  // 85: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
-	32,  // 86: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
-	34,  // 87: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	36,  // 88: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	38,  // 89: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	40,  // 90: vnet.v1.Daemon.ListTokens:input_type -> vnet.v1.ListTokensRequest
-	43,  // 91: vnet.v1.Daemon.RevokeToken:input_type -> vnet.v1.RevokeTokenRequest
-	45,  // 92: vnet.v1.Daemon.ApproveNode:input_type -> vnet.v1.ApproveNodeRequest
-	47,  // 93: vnet.v1.Daemon.RevokeNode:input_type -> vnet.v1.RevokeNodeRequest
-	50,  // 94: vnet.v1.Daemon.RotateCA:input_type -> vnet.v1.RotateCARequest
-	52,  // 95: vnet.v1.Daemon.CreateClient:input_type -> vnet.v1.CreateClientRequest
-	54,  // 96: vnet.v1.Daemon.ListKeys:input_type -> vnet.v1.ListKeysRequest
-	58,  // 97: vnet.v1.Daemon.ForgetKey:input_type -> vnet.v1.ForgetKeyRequest
-	60,  // 98: vnet.v1.Daemon.Leave:input_type -> vnet.v1.LeaveRequest
-	62,  // 99: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	64,  // 100: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	66,  // 101: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
-	68,  // 102: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
-	70,  // 103: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	72,  // 104: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	74,  // 105: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
-	76,  // 106: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
-	78,  // 107: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
-	80,  // 108: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
-	82,  // 109: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
-	84,  // 110: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
-	86,  // 111: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
-	88,  // 112: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	90,  // 113: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,   // 114: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,   // 115: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	5,   // 116: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	7,   // 117: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	9,   // 118: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	11,  // 119: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	13,  // 120: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	15,  // 121: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	17,  // 122: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	19,  // 123: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	21,  // 124: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	23,  // 125: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	27,  // 126: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
-	29,  // 127: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
-	31,  // 128: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
-	33,  // 129: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
-	35,  // 130: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	37,  // 131: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	39,  // 132: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	41,  // 133: vnet.v1.Daemon.ListTokens:output_type -> vnet.v1.ListTokensResponse
-	44,  // 134: vnet.v1.Daemon.RevokeToken:output_type -> vnet.v1.RevokeTokenResponse
-	46,  // 135: vnet.v1.Daemon.ApproveNode:output_type -> vnet.v1.ApproveNodeResponse
-	48,  // 136: vnet.v1.Daemon.RevokeNode:output_type -> vnet.v1.RevokeNodeResponse
-	51,  // 137: vnet.v1.Daemon.RotateCA:output_type -> vnet.v1.RotateCAResponse
-	53,  // 138: vnet.v1.Daemon.CreateClient:output_type -> vnet.v1.CreateClientResponse
-	55,  // 139: vnet.v1.Daemon.ListKeys:output_type -> vnet.v1.ListKeysResponse
-	59,  // 140: vnet.v1.Daemon.ForgetKey:output_type -> vnet.v1.ForgetKeyResponse
-	61,  // 141: vnet.v1.Daemon.Leave:output_type -> vnet.v1.LeaveResponse
-	63,  // 142: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	65,  // 143: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	67,  // 144: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
-	69,  // 145: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
-	71,  // 146: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	73,  // 147: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	75,  // 148: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
-	77,  // 149: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
-	79,  // 150: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
-	81,  // 151: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
-	83,  // 152: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
-	85,  // 153: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
-	87,  // 154: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
-	89,  // 155: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	91,  // 156: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	114, // [114:157] is the sub-list for method output_type
-	71,  // [71:114] is the sub-list for method input_type
-	71,  // [71:71] is the sub-list for extension type_name
-	71,  // [71:71] is the sub-list for extension extendee
-	0,   // [0:71] is the sub-list for field type_name
+	94,  // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	95,  // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	96,  // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	97,  // 3: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	98,  // 4: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	99,  // 5: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	98,  // 6: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	98,  // 7: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	99,  // 8: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	98,  // 9: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	98,  // 10: vnet.v1.SetLinkCipherResponse.link:type_name -> vnet.v1.Link
+	100, // 11: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	100, // 12: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	100, // 13: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	100, // 14: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	27,  // 15: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
+	27,  // 16: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
+	28,  // 17: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
+	28,  // 18: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
+	99,  // 19: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	100, // 20: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	28,  // 21: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
+	101, // 22: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	102, // 23: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
+	103, // 24: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
+	101, // 25: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
+	104, // 26: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
+	105, // 27: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	101, // 28: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	105, // 29: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	101, // 30: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	106, // 31: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	44,  // 32: vnet.v1.ListTokensResponse.tokens:type_name -> vnet.v1.Token
+	106, // 33: vnet.v1.Token.made:type_name -> google.protobuf.Timestamp
+	106, // 34: vnet.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	58,  // 35: vnet.v1.ApproveNodeResponse.key:type_name -> vnet.v1.NodeKey
+	51,  // 36: vnet.v1.RevokeNodeResponse.not_told:type_name -> vnet.v1.NotTold
+	106, // 37: vnet.v1.RotateCAResponse.old_ends:type_name -> google.protobuf.Timestamp
+	51,  // 38: vnet.v1.RotateCAResponse.not_told:type_name -> vnet.v1.NotTold
+	101, // 39: vnet.v1.CreateClientRequest.ttl:type_name -> google.protobuf.Duration
+	106, // 40: vnet.v1.CreateClientResponse.expires:type_name -> google.protobuf.Timestamp
+	58,  // 41: vnet.v1.ListKeysResponse.keys:type_name -> vnet.v1.NodeKey
+	59,  // 42: vnet.v1.ListKeysResponse.revoked:type_name -> vnet.v1.Revocation
+	106, // 43: vnet.v1.NodeKey.joined:type_name -> google.protobuf.Timestamp
+	106, // 44: vnet.v1.NodeKey.expires:type_name -> google.protobuf.Timestamp
+	106, // 45: vnet.v1.Revocation.when:type_name -> google.protobuf.Timestamp
+	107, // 46: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	101, // 47: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	108, // 48: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	108, // 49: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
+	109, // 50: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
+	109, // 51: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
+	110, // 52: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	111, // 53: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	101, // 54: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
+	110, // 55: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	101, // 56: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
+	112, // 57: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
+	101, // 58: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
+	106, // 59: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
+	102, // 60: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
+	107, // 61: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
+	110, // 62: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
+	105, // 63: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
+	101, // 64: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
+	113, // 65: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
+	114, // 66: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
+	101, // 67: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
+	115, // 68: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
+	116, // 69: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	117, // 70: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	118, // 71: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,   // 72: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,   // 73: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	4,   // 74: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	6,   // 75: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	8,   // 76: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	10,  // 77: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	12,  // 78: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	14,  // 79: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	16,  // 80: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	18,  // 81: vnet.v1.Daemon.SetLinkCipher:input_type -> vnet.v1.SetLinkCipherRequest
+	20,  // 82: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	22,  // 83: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	24,  // 84: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	26,  // 85: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	30,  // 86: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
+	32,  // 87: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
+	34,  // 88: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
+	36,  // 89: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	38,  // 90: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	40,  // 91: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	42,  // 92: vnet.v1.Daemon.ListTokens:input_type -> vnet.v1.ListTokensRequest
+	45,  // 93: vnet.v1.Daemon.RevokeToken:input_type -> vnet.v1.RevokeTokenRequest
+	47,  // 94: vnet.v1.Daemon.ApproveNode:input_type -> vnet.v1.ApproveNodeRequest
+	49,  // 95: vnet.v1.Daemon.RevokeNode:input_type -> vnet.v1.RevokeNodeRequest
+	52,  // 96: vnet.v1.Daemon.RotateCA:input_type -> vnet.v1.RotateCARequest
+	54,  // 97: vnet.v1.Daemon.CreateClient:input_type -> vnet.v1.CreateClientRequest
+	56,  // 98: vnet.v1.Daemon.ListKeys:input_type -> vnet.v1.ListKeysRequest
+	60,  // 99: vnet.v1.Daemon.ForgetKey:input_type -> vnet.v1.ForgetKeyRequest
+	62,  // 100: vnet.v1.Daemon.Leave:input_type -> vnet.v1.LeaveRequest
+	64,  // 101: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	66,  // 102: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	68,  // 103: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
+	70,  // 104: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
+	72,  // 105: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	74,  // 106: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	76,  // 107: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
+	78,  // 108: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
+	80,  // 109: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
+	82,  // 110: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
+	84,  // 111: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
+	86,  // 112: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
+	88,  // 113: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
+	90,  // 114: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	92,  // 115: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,   // 116: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,   // 117: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	5,   // 118: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	7,   // 119: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	9,   // 120: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	11,  // 121: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	13,  // 122: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	15,  // 123: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	17,  // 124: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	19,  // 125: vnet.v1.Daemon.SetLinkCipher:output_type -> vnet.v1.SetLinkCipherResponse
+	21,  // 126: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	23,  // 127: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	25,  // 128: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	29,  // 129: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	31,  // 130: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
+	33,  // 131: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
+	35,  // 132: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
+	37,  // 133: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	39,  // 134: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	41,  // 135: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	43,  // 136: vnet.v1.Daemon.ListTokens:output_type -> vnet.v1.ListTokensResponse
+	46,  // 137: vnet.v1.Daemon.RevokeToken:output_type -> vnet.v1.RevokeTokenResponse
+	48,  // 138: vnet.v1.Daemon.ApproveNode:output_type -> vnet.v1.ApproveNodeResponse
+	50,  // 139: vnet.v1.Daemon.RevokeNode:output_type -> vnet.v1.RevokeNodeResponse
+	53,  // 140: vnet.v1.Daemon.RotateCA:output_type -> vnet.v1.RotateCAResponse
+	55,  // 141: vnet.v1.Daemon.CreateClient:output_type -> vnet.v1.CreateClientResponse
+	57,  // 142: vnet.v1.Daemon.ListKeys:output_type -> vnet.v1.ListKeysResponse
+	61,  // 143: vnet.v1.Daemon.ForgetKey:output_type -> vnet.v1.ForgetKeyResponse
+	63,  // 144: vnet.v1.Daemon.Leave:output_type -> vnet.v1.LeaveResponse
+	65,  // 145: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	67,  // 146: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	69,  // 147: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
+	71,  // 148: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
+	73,  // 149: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	75,  // 150: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	77,  // 151: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
+	79,  // 152: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
+	81,  // 153: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
+	83,  // 154: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
+	85,  // 155: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
+	87,  // 156: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
+	89,  // 157: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
+	91,  // 158: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	93,  // 159: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	116, // [116:160] is the sub-list for method output_type
+	72,  // [72:116] is the sub-list for method input_type
+	72,  // [72:72] is the sub-list for extension type_name
+	72,  // [72:72] is the sub-list for extension extendee
+	0,   // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -5750,14 +5898,14 @@ func file_vnet_v1_vnet_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_init()
-	file_vnet_v1_vnet_proto_msgTypes[72].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[74].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   92,
+			NumMessages:   94,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

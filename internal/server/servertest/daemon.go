@@ -46,7 +46,7 @@ func New(name string) *Daemon {
 	d.links = []*api.Link{{
 		Name: "proxy", Kind: api.LinkKind_LINK_KIND_STAR, Origin: "star", Carrier: api.Carrier_CARRIER_TCP,
 		CarrierWhy: "no answer over udp in 3s", State: api.LinkState_LINK_STATE_UP, Remote: "192.0.2.1:7946", RttUs: 5100,
-		Since: at(time.Second), MtuBytes: 1432, Cipher: "AES-128-GCM", Epoch: 1, FramesSent: 120, FramesReceived: 118,
+		Since: at(time.Second), MtuBytes: 1432, Cipher: "aes-128-gcm", Epoch: 1, FramesSent: 120, FramesReceived: 118,
 		SentBytes: 84000, ReceivedBytes: 83000, WireLost: 2, Dialled: true, Drops: []*api.Drops{{Reason: "queue full", Frames: 3}},
 	}}
 	d.rules = []*api.Rule{{Id: 1, Arrival: "any", Src: "any", Dst: "none", Out: "link:proxy", Origin: "star", Rank: 1, Active: true, Hits: proto.Uint64(120)}}
@@ -93,7 +93,7 @@ func (d *Daemon) AddLink(_ context.Context, req *api.AddLinkRequest) (*api.AddLi
 	}
 	link := &api.Link{
 		Name: req.GetPeer(), Kind: api.LinkKind_LINK_KIND_FAST, Origin: "user", Carrier: api.Carrier_CARRIER_UDP, Dialled: true,
-		State: api.LinkState_LINK_STATE_UP, Remote: "192.0.2.12:7946", RttUs: 200, Since: at(time.Minute), MtuBytes: 1432, Cipher: "AES-128-GCM", Epoch: 1,
+		State: api.LinkState_LINK_STATE_UP, Remote: "192.0.2.12:7946", RttUs: 200, Since: at(time.Minute), MtuBytes: 1432, Cipher: "aes-128-gcm", Epoch: 1,
 	}
 	if req.GetCarrier() == api.Carrier_CARRIER_TCP {
 		link.Carrier, link.CarrierWhy = api.Carrier_CARRIER_TCP, "asked for"
@@ -139,6 +139,21 @@ func (d *Daemon) SetLinkCarrier(_ context.Context, req *api.SetLinkCarrierReques
 	}
 	d.links[i].Carrier, d.links[i].CarrierWhy = req.GetCarrier(), "asked for"
 	return &api.SetLinkCarrierResponse{Link: proto.CloneOf(d.links[i])}, nil
+}
+
+// SetLinkCipher changes the cipher at once.
+func (d *Daemon) SetLinkCipher(_ context.Context, req *api.SetLinkCipherRequest) (*api.SetLinkCipherResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, err := d.link("change", req.GetPeer())
+	if err != nil {
+		return nil, err
+	}
+	d.links[i].Cipher = req.GetCipher()
+	if req.GetCipher() == "auto" {
+		d.links[i].Cipher = "aes-128-gcm"
+	}
+	return &api.SetLinkCipherResponse{Link: proto.CloneOf(d.links[i])}, nil
 }
 
 func (d *Daemon) find(peer string) int {

@@ -58,6 +58,8 @@ const (
 	DaemonRekeyLinkProcedure = "/vnet.v1.Daemon/RekeyLink"
 	// DaemonSetLinkCarrierProcedure is the fully-qualified name of the Daemon's SetLinkCarrier RPC.
 	DaemonSetLinkCarrierProcedure = "/vnet.v1.Daemon/SetLinkCarrier"
+	// DaemonSetLinkCipherProcedure is the fully-qualified name of the Daemon's SetLinkCipher RPC.
+	DaemonSetLinkCipherProcedure = "/vnet.v1.Daemon/SetLinkCipher"
 	// DaemonListRulesProcedure is the fully-qualified name of the Daemon's ListRules RPC.
 	DaemonListRulesProcedure = "/vnet.v1.Daemon/ListRules"
 	// DaemonAddRuleProcedure is the fully-qualified name of the Daemon's AddRule RPC.
@@ -146,6 +148,8 @@ type DaemonClient interface {
 	RekeyLink(context.Context, *v1.RekeyLinkRequest) (*v1.RekeyLinkResponse, error)
 	// Moves a link to another carrier; no frame is lost.
 	SetLinkCarrier(context.Context, *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error)
+	// Changes what seals the frames between two nodes, now and whenever they have a link; no frame is lost.
+	SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error)
 	ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error)
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
@@ -274,6 +278,12 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			httpClient,
 			baseURL+DaemonSetLinkCarrierProcedure,
 			connect.WithSchema(daemonMethods.ByName("SetLinkCarrier")),
+			connect.WithClientOptions(opts...),
+		),
+		setLinkCipher: connect.NewClient[v1.SetLinkCipherRequest, v1.SetLinkCipherResponse](
+			httpClient,
+			baseURL+DaemonSetLinkCipherProcedure,
+			connect.WithSchema(daemonMethods.ByName("SetLinkCipher")),
 			connect.WithClientOptions(opts...),
 		),
 		listRules: connect.NewClient[v1.ListRulesRequest, v1.ListRulesResponse](
@@ -494,6 +504,7 @@ type daemonClient struct {
 	deleteLink     *connect.Client[v1.DeleteLinkRequest, v1.DeleteLinkResponse]
 	rekeyLink      *connect.Client[v1.RekeyLinkRequest, v1.RekeyLinkResponse]
 	setLinkCarrier *connect.Client[v1.SetLinkCarrierRequest, v1.SetLinkCarrierResponse]
+	setLinkCipher  *connect.Client[v1.SetLinkCipherRequest, v1.SetLinkCipherResponse]
 	listRules      *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
 	addRule        *connect.Client[v1.AddRuleRequest, v1.AddRuleResponse]
 	deleteRule     *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
@@ -605,6 +616,15 @@ func (c *daemonClient) RekeyLink(ctx context.Context, req *v1.RekeyLinkRequest) 
 // SetLinkCarrier calls vnet.v1.Daemon.SetLinkCarrier.
 func (c *daemonClient) SetLinkCarrier(ctx context.Context, req *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error) {
 	response, err := c.setLinkCarrier.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SetLinkCipher calls vnet.v1.Daemon.SetLinkCipher.
+func (c *daemonClient) SetLinkCipher(ctx context.Context, req *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error) {
+	response, err := c.setLinkCipher.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -919,6 +939,8 @@ type DaemonHandler interface {
 	RekeyLink(context.Context, *v1.RekeyLinkRequest) (*v1.RekeyLinkResponse, error)
 	// Moves a link to another carrier; no frame is lost.
 	SetLinkCarrier(context.Context, *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error)
+	// Changes what seals the frames between two nodes, now and whenever they have a link; no frame is lost.
+	SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error)
 	ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error)
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
@@ -1043,6 +1065,12 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		DaemonSetLinkCarrierProcedure,
 		svc.SetLinkCarrier,
 		connect.WithSchema(daemonMethods.ByName("SetLinkCarrier")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonSetLinkCipherHandler := connect.NewUnaryHandlerSimple(
+		DaemonSetLinkCipherProcedure,
+		svc.SetLinkCipher,
+		connect.WithSchema(daemonMethods.ByName("SetLinkCipher")),
 		connect.WithHandlerOptions(opts...),
 	)
 	daemonListRulesHandler := connect.NewUnaryHandlerSimple(
@@ -1269,6 +1297,8 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonRekeyLinkHandler.ServeHTTP(w, r)
 		case DaemonSetLinkCarrierProcedure:
 			daemonSetLinkCarrierHandler.ServeHTTP(w, r)
+		case DaemonSetLinkCipherProcedure:
+			daemonSetLinkCipherHandler.ServeHTTP(w, r)
 		case DaemonListRulesProcedure:
 			daemonListRulesHandler.ServeHTTP(w, r)
 		case DaemonAddRuleProcedure:
@@ -1380,6 +1410,10 @@ func (UnimplementedDaemonHandler) RekeyLink(context.Context, *v1.RekeyLinkReques
 
 func (UnimplementedDaemonHandler) SetLinkCarrier(context.Context, *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetLinkCarrier is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetLinkCipher is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error) {
