@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check unit e2e soak soak-frames accuracy figures experiments cells fig5 counting fuzz generate bench cover demo clean fuzz-lang
+.PHONY: build test check unit e2e soak soak-frames histories damping accuracy figures experiments cells fig5 counting fuzz generate bench cover demo clean fuzz-lang
 
 build: ## bin/vnet and bin/patterns
 	$(GO) build -o bin/ ./cmd/...
@@ -30,6 +30,12 @@ soak-frames: ## frames of all kinds, MTUs and guests at full speed for 10 minute
 cells: build ## twelve cells of the grid in the lab, three runs each, and every policy in one of them: half an hour of a quiet machine
 	bin/vnet experiment cells --out docs/experiments
 	bin/vnet experiment baselines --out docs/experiments
+
+histories: ## 1,000 random histories of adaptation; write the result into docs/soak.md
+	$(GO) test -count=1 -v -timeout 3h -run TestRandomHistories ./internal/proxy -args -histories 1000
+
+damping: ## two topologies that alternate at periods from 0.2 to 30 s; the table of docs/adaptation.md
+	$(GO) test -count=1 -v -timeout 1h -run TestAlternationIsDamped ./internal/proxy -args -sweep
 
 accuracy: ## every pattern, seeded: 1,500 runs through counters and inference, 1,000 through whole daemons over the simulated network; write the result into docs/soak.md
 	ACCURACY_RUNS=1500 $(GO) test -count=1 -v -timeout 1h -run TestEveryPatternIsRecovered ./internal/vttif

@@ -12,57 +12,73 @@ import (
 const (
 	// testFor is how long the star is tried for a comparison: the change, what is skipped, and the shortest judgement.
 	testFor = 20 * time.Second
-	// hintRates is how many intervals of traffic before the change make a hint.
-	hintRates = 3
+	// hintOver is how many intervals are taken together for a hint: nodes do not report at the same moment.
+	hintOver = 2
 )
 
 // unproven judges a change before which there was too little traffic to compare: an application that has just started.
 // If what little there was went clearly better, the star is tried on purpose.
 func (j *Judge) unproven(now time.Time, tr *trial, c vttif.Course, after side, last bool) (Verdict, bool) {
-	if !after.enough(last) {
+	if !after.enough() {
 		if !last {
 			return Verdict{}, false
 		}
 		return Verdict{Outcome: NoVerdict, Reason: "there was too little traffic to compare", P: 1}, true
 	}
-	hint := rates(tr.before, c.Slot, c.Slot)
-	fine := rates(firstStretch(cut(c, tr.made.Add(tr.skip()), now), c.Slot, tr.gap()), c.Slot, c.Slot)
-	v := Verdict{Before: mean(hint), After: after.mean, P: 1}
-	if len(hint) >= hintRates {
-		v.P = RankSum(hint, fine)
+	best := peak(tr.hint, c.Slot)
+	has := peak(firstStretch(cut(c, tr.made.Add(tr.skip()), now), c.Slot, tr.gap()), c.Slot)
+	v := Verdict{Before: best, After: after.mean, P: 1}
+	if has < suspicious*best && !tr.asked && !tr.doubted && !last {
+		tr.doubted = true // it may be a pause: the next look says
+		return Verdict{}, false
 	}
-	had := time.Duration(len(hint)) * c.Slot
-	if v.P < significant && v.After < suspicious*v.Before && !tr.asked {
+	if has < suspicious*best && !tr.asked {
 		tr.test = &test{began: now, rates: after}
-		v.Outcome, v.Reason = Suspected, fmt.Sprintf("%s in the %v before the change, %s after it: the star is tried again, to compare", rate(v.Before), had, rate(v.After))
+		v.Outcome, v.Reason = Suspected, fmt.Sprintf("it had only begun before the change, and went up to %s then, to %s since: the star is tried again, to compare", rate(best), rate(has))
 		for _, d := range tr.diverted {
 			b := j.barOf(d)
 			b.until, b.why = now.Add(testFor), "compared with the star"
 		}
 		return v, false
 	}
-	v.Outcome, v.Reason = Kept, fmt.Sprintf("not compared: it had talked for %v before the change; %s after it", had, rate(v.After))
+	v.Outcome, v.Reason = Kept, fmt.Sprintf("not compared: it had only begun before the change; %s after it", rate(v.After))
 	return v, true
+}
+
+// peak is the highest rate over hintOver intervals.
+func peak(bytes []uint64, slot time.Duration) (best float64) {
+	for i := hintOver; i <= len(bytes); i++ {
+		sum := uint64(0)
+		for _, b := range bytes[i-hintOver : i] {
+			sum += b
+		}
+		best = max(best, float64(sum)/(hintOver*slot.Seconds()))
+	}
+	return best
 }
 
 // lookBack compares the star, tried again, with the direct ways.
 func (j *Judge) lookBack(now time.Time, tr *trial, courses Courses) (Verdict, bool) {
-	late := now.Sub(tr.test.began) >= testFor
+	over := now.Sub(tr.test.began) >= testFor
 	c, ok := courses(tr.group.VMs)
 	if tr.test.made.IsZero() || !ok {
-		if late || !ok {
+		if over || !ok {
 			j.lift(tr)
 			return Verdict{Outcome: NoVerdict, Reason: "the star could not be tried", P: 1}, true
 		}
 		return Verdict{}, false
 	}
 	from := tr.test.made.Add(tr.skip())
-	if now.Sub(from) < Judging {
+	if now.Sub(from) < Judging+late {
 		return Verdict{}, false
 	}
-	star := sample(firstStretch(cut(c, from, now), c.Slot, tr.gap()), c.Slot, tr.period())
-	if !star.enough(late) && !late {
+	star := sample(firstStretch(cut(c, from, now), c.Slot, tr.gap()), c.Slot, tr.period(), 1)
+	if !star.enough() && !over {
 		return Verdict{}, false
+	}
+	if !star.enough() {
+		j.lift(tr)
+		return Verdict{Outcome: NoVerdict, Reason: "there was too little traffic to compare", P: 1}, true
 	}
 	v := Verdict{Before: star.mean, After: tr.test.rates.mean, P: RankSum(star.rates, tr.test.rates.rates)}
 	if v.P < significant && v.After < (1-slower)*v.Before {

@@ -33,10 +33,14 @@ func Fastpath(now time.Time, v View) Proposal {
 	return l.propose()
 }
 
-// soon says why a pair that talks again waits: what was taken back is not put in place again within the effective bound.
+// soon says why a pair waits that talks again, or whose hosts' link was closed of late: what was taken back is not put in
+// place again within the effective bound.
 func soon(now time.Time, v View, d direct) (string, bool) {
 	bound := EffectiveBound(v.Bound)
 	restored := v.Past.Pairs[d.pair()].Restored
+	if _, open := v.Overlay.LinkBetween(d.a.Node, d.b.Node); !open {
+		restored = later(restored, v.Past.Closed[d.ends()])
+	}
 	if restored.IsZero() || now.Sub(restored) >= bound {
 		return "", false
 	}

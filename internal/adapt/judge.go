@@ -16,6 +16,8 @@ const (
 	skipPeriods = 2
 	// judgeWithin is how long an effect is looked for, after what is skipped.
 	judgeWithin = 30 * time.Second
+	// late is what the reports of the last interval may take.
+	late = 300 * time.Millisecond
 	// slower: what takes at least this share of the rate away is taken back; what changes less is no difference.
 	slower = 0.05
 	// significant is the p below which a difference is believed.
@@ -78,6 +80,7 @@ type trial struct {
 	diverted []Direct
 	off      float64  // share of the group's bytes that left the Proxy
 	before   []uint64 // what it delivered in each interval before the change
+	hint     []uint64 // the same until the sources flipped, for what has just started
 	made     time.Time
 	bound    time.Duration
 	asked    bool       // no test
@@ -85,6 +88,7 @@ type trial struct {
 	beside   string     // the other groups on the same hosts
 	now      vttif.Goal // of the group, when last looked at
 	looks    int
+	doubted  bool
 	test     *test
 }
 
@@ -126,13 +130,14 @@ func (j *Judge) Made(c Change, t vttif.Topology, o *overlay.Overlay, courses Cou
 		}
 		if course, ok := courses(g.VMs); ok {
 			tr.before = lastStretch(cut(course, c.Began.Add(-judgeWithin), c.Began), course.Slot, tr.gap())
+			tr.hint = cut(course, c.Made.Add(-judgeWithin), c.Made.Add(-course.Slot)) // the star carries all until the last flip
 		}
 		j.trials = slices.DeleteFunc(j.trials, func(old *trial) bool {
 			if !overlap(old.group.VMs, g.VMs) {
 				return false
 			}
 			if sameEdges(old.group, g) { // more of the same
-				tr.before = old.before
+				tr.before, tr.hint = old.before, old.hint
 				tr.off += old.off
 			}
 			tr.diverted = append(tr.diverted, old.diverted...)
@@ -221,7 +226,7 @@ func (j *Judge) look(now time.Time, tr *trial, t vttif.Topology, o *overlay.Over
 	}
 	from := tr.made.Add(tr.skip())
 	seen := now.Sub(from)
-	if seen < Judging<<tr.looks && seen < judgeWithin {
+	if seen < Judging<<tr.looks+late && seen < judgeWithin+late {
 		return Verdict{}, false
 	}
 	tr.looks++
@@ -229,20 +234,21 @@ func (j *Judge) look(now time.Time, tr *trial, t vttif.Topology, o *overlay.Over
 	if !ok {
 		return Verdict{Outcome: NoVerdict, Reason: "the application is over", P: 1}, true
 	}
-	last := seen >= judgeWithin
+	last := seen >= judgeWithin+late
 	tr.now = goalIn(t, tr.group)
-	before := sample(tr.before, c.Slot, sure(tr.group.Goal))
-	after := sample(firstStretch(cut(c, from, now), c.Slot, tr.gap()), c.Slot, tr.period())
-	if !before.enough(last) {
+	before, after := compare(tr.before, firstStretch(cut(c, from, now), c.Slot, tr.gap()), c.Slot, sure(tr.group.Goal), tr.period())
+	switch {
+	case !before.enough():
 		return j.unproven(now, tr, c, after, last)
-	}
-	if !after.enough(last) {
-		if !last {
-			return Verdict{}, false
-		}
+	case !last && !after.enough():
+		return Verdict{}, false
+	case !after.enough():
 		return Verdict{Outcome: NoVerdict, Reason: "the application was silent after the change", Before: before.mean, After: after.mean, P: 1}, true
 	}
 	v := Verdict{Before: before.mean, After: after.mean, P: RankSum(before.rates, after.rates)}
+	if before.rough || after.rough {
+		v.P = 1
+	}
 	return j.decide(now, tr, v, last)
 }
 

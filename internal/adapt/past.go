@@ -18,8 +18,9 @@ type Past struct {
 	Pairs   map[vttif.Pair]PairPast // that are or were in the topology and lately had rules; Src < Dst
 	Talks   map[vttif.Pair]Talk     // of the matrix, both ways together; Src < Dst
 	Changes []time.Time             // of what is adapted, seen within the last minute
+	Closed  map[Ends]time.Time      // adapted links, when they were closed, within the last ten minutes
 	rules   map[vttif.Pair]bool     // pairs that had rules at the last look
-	left    map[vttif.Pair]bool     // pairs whose rules the last proposal took because they left the topology
+	left    map[vttif.Pair]bool     // pairs whose rules the last proposal took
 	links   map[Ends]bool           // adapted links at the last look
 }
 
@@ -27,7 +28,7 @@ type Past struct {
 type PairPast struct {
 	Talks    bool      // it is in the topology
 	Left     time.Time // when it last left the topology
-	Restored time.Time // when its rules were last taken for having left
+	Restored time.Time // when adaptation last took its rules
 	Returns  int       // how often it came back soon after that
 }
 
@@ -70,7 +71,7 @@ func EffectiveBound(bound time.Duration) time.Duration { return bound + Reaction
 func (p Past) next(now time.Time, v View) Past {
 	n := Past{
 		First: p.First, Opened: map[Ends]time.Time{}, Pairs: map[vttif.Pair]PairPast{}, Talks: p.talks(now, v.Matrix),
-		rules: map[vttif.Pair]bool{}, links: map[Ends]bool{},
+		Closed: map[Ends]time.Time{}, rules: map[vttif.Pair]bool{}, links: map[Ends]bool{},
 	}
 	if n.First.IsZero() {
 		n.First = now
@@ -83,6 +84,16 @@ func (p Past) next(now time.Time, v View) Past {
 		n.links[ends], n.Opened[ends] = true, now
 		if since, known := p.Opened[ends]; known {
 			n.Opened[ends] = since
+		}
+	}
+	for ends := range p.links {
+		if !n.links[ends] {
+			n.Closed[ends] = now
+		}
+	}
+	for ends, at := range p.Closed {
+		if _, again := n.Closed[ends]; !again && now.Sub(at) < forgetPair {
+			n.Closed[ends] = at
 		}
 	}
 	for _, pair := range adaptedPairs(v.Overlay) {

@@ -67,20 +67,11 @@ func (p *Planner) Step(now time.Time, v View) (Proposal, bool) {
 		p.nextID++
 	}
 	p.last = next
-	p.past.left = leaving(v.Topology, next)
+	p.past.left = map[vttif.Pair]bool{}
+	for _, pair := range next.restored {
+		p.past.left[pair] = true
+	}
 	return next, true
-}
-
-// leaving are the pairs whose rules a proposal takes because they are in no application's topology any more.
-func leaving(t vttif.Topology, p Proposal) map[vttif.Pair]bool {
-	left := map[vttif.Pair]bool{}
-	for _, pair := range p.restored {
-		left[pair] = true
-	}
-	for _, e := range t.Edges {
-		delete(left, unordered(e.A, e.B))
-	}
-	return left
 }
 
 // whats is what the steps do; their reasons name rates, which move while nothing else does.

@@ -1,16 +1,17 @@
 package adapt
 
 import (
+	"math"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
 
 const (
-	// leastRates is how many values a sample must have, each of whole periods; lastRates is enough at the last look, for
-	// applications with periods of seconds.
-	leastRates = 10
-	lastRates  = 6
+	// leastRates is how many values a sample must have, each of whole periods, beside lasting long enough: six against six
+	// can be told apart at p = 0.002. Values are put together while there are at least manyRates.
+	leastRates = 6
+	manyRates  = 20
 	// leastWindow is the shortest time a value is taken over: twice the interval of the nodes' reports. plainWindow is
 	// taken where there is no period.
 	leastWindow = 200 * time.Millisecond
@@ -18,7 +19,7 @@ const (
 	// pause is how long nothing must be delivered to end a stretch, or two periods.
 	pause = 2 * time.Second
 	// related: values that resemble their neighbours more than this say the same twice; they are taken together.
-	related = 0.4
+	related = 0.3
 )
 
 // side is what one side of a comparison has: rates over equal windows, and the mean over all.
@@ -26,12 +27,12 @@ type side struct {
 	rates []float64 // bytes/s
 	mean  float64
 	lasts time.Duration
+	times int  // windows are so many times as long as the shortest
+	rough bool // neighbours resemble one another even so: a test would be too sure
 }
 
 // enough tells whether a side can be compared.
-func (s side) enough(last bool) bool {
-	return len(s.rates) >= leastRates && s.lasts >= Judging || last && len(s.rates) >= lastRates && s.lasts >= Judging
-}
+func (s side) enough() bool { return len(s.rates) >= leastRates && s.lasts >= Judging }
 
 // cut is the part of a course between two moments: whole intervals.
 func cut(c vttif.Course, from, until time.Time) []uint64 {
@@ -76,22 +77,48 @@ func firstStretch(bytes []uint64, slot, gap time.Duration) []uint64 {
 	return bytes
 }
 
-// sample cuts a stretch into windows of whole periods, longer ones where neighbours resemble one another.
-func sample(bytes []uint64, slot, period time.Duration) side {
+// sample cuts a stretch into windows of whole periods, times as long as need be, and longer ones where neighbours resemble
+// one another.
+func sample(bytes []uint64, slot, period time.Duration, times int) side {
 	window := plainWindow
 	if period > 0 {
 		window = (leastWindow + period - 1) / period * period
 	}
-	s := side{lasts: time.Duration(len(bytes)) * slot}
-	s.rates = rates(bytes, slot, window)
-	for len(s.rates) >= 2*leastRates && likeness(s.rates) > related {
-		window *= 2
-		s.rates = rates(bytes, slot, window)
+	s := side{lasts: time.Duration(len(bytes)) * slot, times: max(times, 1)}
+	limit := func() float64 {
+		if period == 0 {
+			return related
+		}
+		return related + 1/math.Sqrt(float64(len(s.rates)+1)) // what chance does to few values that are known to repeat
 	}
-	for _, r := range s.rates {
-		s.mean += r / float64(len(s.rates))
+	for {
+		s.rates = rates(bytes, slot, time.Duration(s.times)*window)
+		s.rough = likeness(s.rates) > limit()
+		if !s.rough || len(s.rates) < manyRates {
+			break
+		}
+		s.times *= 2
 	}
+	s.mean = mean(s.rates)
 	return s
+}
+
+// compare cuts both sides; where nothing repeats, alike: the longer says how long windows must be. The period after the change may not be known yet,
+// so it is the first of those that may be it by which neighbours do not resemble one another.
+func compare(before, after []uint64, slot, periodBefore, periodAfter time.Duration) (b, a side) {
+	b = sample(before, slot, periodBefore, 1)
+	period := periodAfter
+	for _, p := range [...]time.Duration{periodAfter, periodBefore, 0} {
+		if a = sample(after, slot, p, 1); !a.rough {
+			period = p
+			break
+		}
+	}
+	if periodBefore == 0 && period == 0 {
+		times := max(a.times, b.times)
+		return sample(before, slot, 0, times), sample(after, slot, 0, times)
+	}
+	return b, a
 }
 
 // rates are the bytes/s over consecutive windows, which need not be whole intervals.

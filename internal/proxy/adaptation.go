@@ -72,7 +72,9 @@ func (h *hub) adapt(now time.Time) {
 			h.advise(now, proposal, view)
 		}
 		h.agent.settle(planned{proposal: &proposal, not: proposal.Not, advised: true})
-	case now.Before(h.restUntil) || now.Before(h.pausedUntil):
+	case now.Before(h.pausedUntil):
+		h.agent.settle(planned{err: precondition("cannot apply the plan now: the user has paused adaptation until %s", h.pausedUntil.Format(time.DateTime))})
+	case now.Before(h.restUntil):
 	default:
 		h.carryOut(now, proposal, view, nil)
 	}
@@ -94,18 +96,22 @@ func (h *hub) by() string {
 	return h.policyName()
 }
 
+// errStale is what became of a proposal that came too late; the next look plans again.
+var errStale = errors.New("cannot adapt as planned: the overlay has changed meanwhile; it is planned again")
+
 // carryOut makes a proposal a change. done, if any, hears what became of it.
 func (h *hub) carryOut(now time.Time, proposal adapt.Proposal, v adapt.View, done func(control.Result, error)) {
 	target, moves, generation := proposal.Target, h.plannedMoves, proposal.Target.Generation
 	past := &pastChange{what: proposal.Reason, by: h.by(), proposal: &proposal, started: now, outcome: underWay, run: h.p.cfg.Node.Boot}
 	h.journal.open(past, h.policy.Fill(v))
+	a, plan := h.agent, h.agent.plans
 	h.changes.submit(now, &request{
 		what:     proposal.Reason,
 		proposal: &proposal,
 		past:     past,
 		edit: func(o *overlay.Overlay) error {
 			if h.moves != moves || o.Generation != generation {
-				return errors.New("cannot adapt as planned: the overlay has changed meanwhile; it is planned again")
+				return errStale
 			}
 			*o = *target.Clone()
 			return nil
@@ -115,7 +121,9 @@ func (h *hub) carryOut(now time.Time, proposal adapt.Proposal, v adapt.View, don
 				h.made(proposal, past.started, time.Now())
 			}
 			h.adapted(proposal, err)
-			h.agent.settle(planned{proposal: &proposal, not: proposal.Not, took: r.Commit, err: err})
+			if h.agent == a && a.plans == plan && !errors.Is(err, errStale) {
+				a.settle(planned{proposal: &proposal, not: proposal.Not, took: r.Commit, err: err})
+			}
 			if done != nil {
 				done(r, err)
 			}

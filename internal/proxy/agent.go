@@ -33,7 +33,8 @@ type agent struct {
 	token   string
 	until   time.Time
 	plan    []adapt.Way
-	planned bool // it has made a plan; before, the policy goes on
+	planned bool   // it has made a plan; before, the policy goes on
+	plans   uint64 // how many: a change of an earlier one answers nobody
 	waiting []chan planned
 }
 
@@ -169,6 +170,7 @@ func (p *Proxy) ApplyPlan(ctx context.Context, req *vnetv1.ApplyPlanRequest) (*v
 		}
 		h.agent.settle(planned{err: precondition("cannot finish the plan: another has taken its place")})
 		h.agent.plan, h.agent.planned, h.agent.waiting = plan, true, []chan planned{outcome}
+		h.agent.plans++
 		config := h.settings
 		config.Policy = adapt.AgentPolicy
 		h.policy.Configure(config)

@@ -50,7 +50,7 @@ func (w *world) events() string {
 	var b strings.Builder
 	list, _, _ := w.proxy.node.Events().Since(0)
 	for _, ev := range list {
-		fmt.Fprintf(&b, "%s: %s\n", ev.Kind, ev.Text)
+		fmt.Fprintf(&b, "%s: %s (at %v)\n", ev.Kind, ev.Text, ev.Time.Sub(bubbleStart()).Round(time.Millisecond))
 	}
 	return b.String()
 }

@@ -84,6 +84,7 @@ type fullView struct {
 type pastEntry struct {
 	First   time.Time   `json:"first"`
 	Opened  []openEntry `json:"opened,omitempty"`
+	Closed  []openEntry `json:"closed,omitempty"`
 	Pairs   []pairEntry `json:"pairs,omitempty"`
 	Talks   []talkEntry `json:"talks,omitempty"`
 	Changes []time.Time `json:"changes,omitempty"`
@@ -109,6 +110,9 @@ func pastOut(p adapt.Past) pastEntry {
 	for ends, since := range p.Opened {
 		out.Opened = append(out.Opened, openEntry{ends, since})
 	}
+	for ends, at := range p.Closed {
+		out.Closed = append(out.Closed, openEntry{ends, at})
+	}
 	for pair, past := range p.Pairs {
 		out.Pairs = append(out.Pairs, pairEntry{pair, past})
 	}
@@ -116,6 +120,7 @@ func pastOut(p adapt.Past) pastEntry {
 		out.Talks = append(out.Talks, talkEntry{pair, t.Last, t.Heavy})
 	}
 	slices.SortFunc(out.Opened, func(a, b openEntry) int { return compareEnds(a.Ends, b.Ends) })
+	slices.SortFunc(out.Closed, func(a, b openEntry) int { return compareEnds(a.Ends, b.Ends) })
 	slices.SortFunc(out.Pairs, func(a, b pairEntry) int { return a.Pair.Compare(b.Pair) })
 	slices.SortFunc(out.Talks, func(a, b talkEntry) int { return a.Pair.Compare(b.Pair) })
 	return out
@@ -123,10 +128,13 @@ func pastOut(p adapt.Past) pastEntry {
 
 func (e pastEntry) past() adapt.Past {
 	p := adapt.Past{
-		First: e.First, Changes: e.Changes, Opened: map[adapt.Ends]time.Time{}, Pairs: map[vttif.Pair]adapt.PairPast{}, Talks: map[vttif.Pair]adapt.Talk{},
+		First: e.First, Changes: e.Changes, Opened: map[adapt.Ends]time.Time{}, Closed: map[adapt.Ends]time.Time{}, Pairs: map[vttif.Pair]adapt.PairPast{}, Talks: map[vttif.Pair]adapt.Talk{},
 	}
 	for _, o := range e.Opened {
 		p.Opened[o.Ends] = o.Since
+	}
+	for _, o := range e.Closed {
+		p.Closed[o.Ends] = o.Since
 	}
 	for _, one := range e.Pairs {
 		p.Pairs[one.Pair] = one.PairPast

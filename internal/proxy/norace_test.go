@@ -4,3 +4,6 @@ package proxy
 
 // defaultWorlds takes some 10 s on one core.
 const defaultWorlds = 150
+
+// defaultHistories takes some 10 s on one core.
+const defaultHistories = 10

@@ -98,8 +98,17 @@ func (e entry) again(p adapt.Named, policy, told string) Decision {
 	if len(next.Steps) == 0 && d.Now == "" {
 		d.Now = "nothing to change"
 	}
-	d.Same = slices.EqualFunc(next.Steps, e.Proposal.Steps, func(a, b adapt.Step) bool { return a.Kind == b.Kind && a.What == b.What })
+	d.Same = slices.Equal(whats(next.Steps), whats(e.Proposal.Steps))
 	return d
+}
+
+// whats is what steps do, in one order.
+func whats(steps []adapt.Step) (list []string) {
+	for _, s := range steps {
+		list = append(list, s.Kind.String()+" "+s.What)
+	}
+	slices.Sort(list)
+	return list
 }
 
 // replan is a recording heard by another policy, whose changes are made at once.

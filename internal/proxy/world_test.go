@@ -80,6 +80,7 @@ type world struct {
 	guests []*guest
 	number uint64 // of the last probe sent
 	mode   adapt.Mode
+	apps   []*program
 	past   []account // of daemons that have ended
 }
 
@@ -295,6 +296,7 @@ type guest struct {
 	read sync.WaitGroup
 	mu   sync.Mutex     // guards the following
 	got  map[uint64]int // how often each number arrived, over all lives of the daemon
+	app  func(ether.Frame)
 }
 
 // probeType is an EtherType for experiments (IEEE 802, 0x88B5).
@@ -324,8 +326,11 @@ func (g *guest) heard(pkts []ether.Packet) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, p := range pkts {
-		if f := p.Frame; f.EtherType() == probeType && len(f) >= 22 {
+		switch f := p.Frame; {
+		case f.EtherType() == probeType && len(f) >= 22:
 			g.got[binary.BigEndian.Uint64(f[14:])]++
+		case f.EtherType() == appType && g.app != nil:
+			g.app(f)
 		}
 	}
 }
@@ -349,10 +354,15 @@ func (g *guest) sendOf(to ether.MAC, size int) uint64 {
 	copy(f[6:], g.mac[:])
 	binary.BigEndian.PutUint16(f[12:], probeType)
 	binary.BigEndian.PutUint64(f[14:], w.number)
+	g.put(f)
+	return w.number
+}
+
+// put gives the daemon a frame, if one runs.
+func (g *guest) put(f ether.Frame) {
 	if g.far != nil {
 		g.far.Write(0, []ether.Packet{{Frame: f}})
 	}
-	return w.number
 }
 
 var broadcast = ether.MAC{255, 255, 255, 255, 255, 255}

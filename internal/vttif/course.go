@@ -48,8 +48,17 @@ func (c *course) begin(interval int64, flows []*flow) {
 	}
 }
 
+// courseGap is how many intervals may pass between two looks: after more the group was gone meanwhile, and what its edges
+// delivered then is not to count as now.
+const courseGap = 10
+
 // note adds what was delivered up to now.
 func (c *course) note(interval int64, flows []*flow) {
+	if interval-c.newest > courseGap {
+		c.offset = 0
+		c.begin(interval, flows)
+		return
+	}
 	c.last = delivered(flows)
 	sum := uint64(int64(c.last) + c.offset)
 	for c.newest < interval {

@@ -42,7 +42,17 @@ func TestTheCourseOfAGroup(t *testing.T) {
 	if total > 60*300_000 {
 		t.Errorf("%d bytes in all: an edge's past was counted as its present", total)
 	}
-	s.ticks(2*time.Second, []sends{{1, 2, 1e6}}...)
+	vms := s.top.Groups[0].VMs
+	for range 2 { // a group that is gone for a while has no part in what is delivered meanwhile
+		s.ticks(15*time.Second, sends{1, 2, 1e6})
+		s.ticks(3*time.Second, first...)
+	}
+	c, _ = s.in.Course(vms)
+	for i, b := range c.Bytes {
+		if b > 400_000 {
+			t.Errorf("interval %d of %d: %d bytes", i, len(c.Bytes), b)
+		}
+	}
 	if _, ok := s.in.Course(s.top.Groups[0].VMs[:1]); ok {
 		t.Error("a course of a group that there is not")
 	}

@@ -89,8 +89,12 @@ func (d *Daemon) GetJournal(_ context.Context, _ *api.GetJournalRequest, send fu
 }
 
 // WatchView sends one view.
-func (d *Daemon) WatchView(_ context.Context, _ *api.WatchViewRequest, send func(*api.WatchViewResponse) error) error {
-	return send(&api.WatchViewResponse{Time: at(0), Adaptation: adaptation()})
+func (d *Daemon) WatchView(ctx context.Context, _ *api.WatchViewRequest, send func(*api.WatchViewResponse) error) error {
+	app, err := d.GetApp(ctx, &api.GetAppRequest{})
+	if err != nil {
+		return err
+	}
+	return send(&api.WatchViewResponse{Time: at(0), Adaptation: adaptation(), App: app.App})
 }
 
 // AcquireLease gives the lease to whoever asks.
@@ -104,6 +108,16 @@ func (d *Daemon) ReleaseLease(context.Context, *api.ReleaseLeaseRequest) (*api.R
 }
 
 // ApplyPlan is content with any plan.
-func (d *Daemon) ApplyPlan(context.Context, *api.ApplyPlanRequest) (*api.ApplyPlanResponse, error) {
+func (d *Daemon) ApplyPlan(_ context.Context, req *api.ApplyPlanRequest) (*api.ApplyPlanResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.plan = req.GetWays()
 	return &api.ApplyPlanResponse{Proposal: 1, Took: durationpb.New(50 * time.Millisecond)}, nil
+}
+
+// Plan is the last that was applied.
+func (d *Daemon) Plan() []*api.Way {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.plan
 }

@@ -34,6 +34,7 @@ type Daemon struct {
 	lastRule uint64
 	bound    *api.Bound
 	adapt    *api.Adaptation
+	plan     []*api.Way
 	live     lang.Live
 }
 
