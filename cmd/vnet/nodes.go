@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,9 @@ func nodesCommand(c *cli) *cobra.Command {
 				t.row("NODE", "ROLE", "STATE", "SINCE", "VERSION", "ADDRESSES", "VMS")
 				for _, n := range resp.GetNodes() {
 					t.row(n.GetName(), word(n.GetRole(), "ROLE_"), word(n.GetState(), "NODE_STATE_"), since(n.GetSince()), n.GetVersion(), list(n.GetAddresses()), list(vmTexts(n.GetVms())))
+				}
+				for _, u := range resp.GetUnlinkable() {
+					t.line("%s and %s cannot be linked since %s: %s", u.GetA(), u.GetB(), since(u.GetSince()), strings.ReplaceAll(u.GetWhy(), "\n", "; "))
 				}
 			})
 		}),

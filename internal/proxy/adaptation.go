@@ -21,6 +21,8 @@ const (
 
 // failure is a link that could not be made.
 type failure struct {
+	why   string // what the nodes said, the last time; empty: not they, the user's rules forbid it
+	since time.Time
 	wait  time.Duration
 	until time.Time
 }
@@ -163,7 +165,7 @@ func (h *hub) forbidden(now time.Time, p adapt.Proposal) {
 	h.restUntil = now.Add(firstBar)
 	for _, l := range p.Target.Links {
 		if _, ok := h.record.LinkBetween(l.A, l.B); !ok {
-			h.bar(now, [2]overlay.Name{l.A, l.B})
+			h.bar(now, [2]overlay.Name{l.A, l.B}, "")
 			h.restUntil = time.Time{}
 		}
 	}
@@ -189,9 +191,13 @@ func (h *hub) barred() map[adapt.Ends]time.Time {
 }
 
 // bar leaves a link that could not be made alone for a while.
-func (h *hub) bar(now time.Time, pair [2]overlay.Name) {
+func (h *hub) bar(now time.Time, pair [2]overlay.Name, why string) {
 	ends := adapt.EndsOf(pair[0], pair[1])
 	f := h.failures[ends]
+	if f.since.IsZero() {
+		f.since = now
+	}
+	f.why = why
 	f.wait = min(max(2*f.wait, firstBar), lastBar)
 	f.until = now.Add(f.wait)
 	h.failures[ends] = f

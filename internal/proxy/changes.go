@@ -273,7 +273,7 @@ func (c *changes) finished(now time.Time, r *running, result control.Result) {
 	}
 	if !result.OK && wasCurrent {
 		for _, pair := range result.FailedLinks() {
-			h.bar(now, pair)
+			h.bar(now, pair, result.Error)
 		}
 		r.request.tell(result, fmt.Errorf("cannot finish %s: %s", r.request.what, result.Error))
 		if !r.request.timing {

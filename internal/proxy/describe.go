@@ -67,8 +67,23 @@ func (p *Proxy) ListNodes(ctx context.Context, _ *vnetv1.ListNodesRequest) (*vne
 		for _, name := range h.record.Names() {
 			out.Nodes = append(out.Nodes, h.describeNode(name))
 		}
+		out.Unlinkable = h.unlinkable()
 	})
 	return out, err
+}
+
+// unlinkable are the pairs between which no link could be made, in order.
+func (h *hub) unlinkable() (list []*vnetv1.Unlinkable) {
+	for ends, f := range h.failures {
+		if f.why == "" {
+			continue
+		}
+		list = append(list, &vnetv1.Unlinkable{
+			A: string(ends.A), B: string(ends.B), Why: f.why, Since: timestamppb.New(f.since), Until: timestamppb.New(f.until),
+		})
+	}
+	slices.SortFunc(list, func(a, b *vnetv1.Unlinkable) int { return strings.Compare(a.A+" "+a.B, b.A+" "+b.B) })
+	return list
 }
 
 func (h *hub) describeNode(name overlay.Name) *vnetv1.Node {

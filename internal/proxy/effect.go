@@ -127,7 +127,7 @@ func (h *hub) giveUp(now time.Time) {
 			delete(h.lost, ends)
 		case h.present(ends.A) && h.present(ends.B) && now.Sub(since) >= lostAfter:
 			delete(h.lost, ends)
-			h.bar(now, [2]overlay.Name{ends.A, ends.B})
+			h.bar(now, [2]overlay.Name{ends.A, ends.B}, fmt.Sprintf("it has been down for %v", lostAfter))
 			h.p.event("adapt.lost", fmt.Sprintf("link %s has been down for %v; the next best is taken", ends, lostAfter), map[string]string{"what": ends.String()})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/adapt"
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
@@ -131,6 +132,9 @@ func (p *Proxy) AddLink(ctx context.Context, req *vnetv1.AddLinkRequest) (*vnetv
 		return p.addLinkLater(ctx, a, b, edit)
 	}
 	if err := p.change(ctx, fmt.Sprintf("adding link %s–%s", a, b), edit); err != nil {
+		return nil, err
+	}
+	if err := p.ask(ctx, func(h *hub) { delete(h.failures, adapt.EndsOf(a, b)) }); err != nil {
 		return nil, err
 	}
 	return p.linkAt(ctx, a, b)
