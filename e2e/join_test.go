@@ -60,6 +60,18 @@ func TestTwoCommands(t *testing.T) {
 			t.Errorf("mode of %q in the state directory is %s, want %s", file, got, mode)
 		}
 	}
+	w.run("home", program, "client", "create", "alice", "--role", "read", "--file", "/tmp/alice.pem")
+	afar := []string{"--remote", "192.168.1.10:4747", "--identity", "/tmp/alice.pem"}
+	if out := w.run("home", append([]string{program, "nodes"}, afar...)...); !strings.Contains(out, "cloud") {
+		t.Errorf("asked over the network the Proxy says:\n%s", out)
+	}
+	if _, err := w.Output(w.Context(), "home", append([]string{program, "token", "create"}, afar...)...); err == nil || !strings.Contains(err.Error(), "alice has the role read, and CreateToken needs admin") {
+		t.Errorf("a client that may only look asked for a token: %v", err)
+	}
+	w.run("home", program, "nodes", "revoke", "client/alice")
+	if _, err := w.Output(w.Context(), "home", append([]string{program, "nodes"}, afar...)...); err == nil {
+		t.Error("a client that was revoked is served")
+	}
 	if out := w.run("cloud", program, "join", token); !strings.Contains(out, "already\nits daemon is running") {
 		t.Errorf("the same command again says %q", out)
 	}

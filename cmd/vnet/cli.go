@@ -31,6 +31,8 @@ type cli struct {
 
 	overlay string
 	socket  string // empty: derived from overlay
+	remote  string // the Proxy's HOST:PORT; empty: the socket
+	key     string // file of the client's identity, with remote
 	node    string // the node that is to answer; empty: the daemon of the socket
 	output  string // table or json
 
@@ -108,6 +110,8 @@ func (c *cli) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.overlay, "overlay", defaultOverlay, "`name` of the overlay")
 	flags.StringVar(&c.socket, "socket", os.Getenv("VNET_SOCKET"), "`path` of the daemon's socket (default: by overlay; environment VNET_SOCKET)")
+	flags.StringVar(&c.remote, "remote", os.Getenv("VNET_REMOTE"), "`HOST:PORT` of a Proxy to ask over the network instead (environment VNET_REMOTE)")
+	flags.StringVar(&c.key, "identity", os.Getenv("VNET_IDENTITY"), "`file` of vnet client create, with --remote (environment VNET_IDENTITY)")
 	flags.StringVar(&c.node, "node", "", "`name` of the node that is to answer (default: the daemon of the socket)")
 	flags.StringVarP(&c.output, "output", "o", "table", "`format`: table or json")
 	completeFor(root, "output", func(cmd *cobra.Command) []string {

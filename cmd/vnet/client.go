@@ -3,16 +3,19 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/api/vnet/v1/vnetv1connect"
+	"github.com/virtuoso-vnet/virtuoso/internal/pki"
 )
 
 const (
@@ -33,6 +36,9 @@ type client struct {
 
 // daemon is the client of the daemon the flags name; it connects with the first call.
 func (c *cli) daemon() client {
+	if c.remote != "" {
+		return c.afar()
+	}
 	path := cmp.Or(c.socket, socketPath(c.overlay))
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
@@ -42,6 +48,26 @@ func (c *cli) daemon() client {
 		return conn, err
 	}}
 	return client{vnetv1connect.NewDaemonClient(&http.Client{Transport: transport}, "http://vnet"), path}
+}
+
+// afar is the client of a Proxy over the network.
+func (c *cli) afar() client {
+	transport := &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		text, err := os.ReadFile(c.key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot show who asks: %w; make a key at the Proxy with: vnet client create, and name it with --identity", err)
+		}
+		id, err := pki.DecodeIdentity(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.key, err)
+		}
+		conn, err := (&tls.Dialer{Config: id.ClientTLS()}).DialContext(ctx, "tcp", c.remote)
+		if err != nil && ctx.Err() == nil {
+			return nil, fmt.Errorf("cannot reach a daemon: %w at %s (%w)", errUnreachable, c.remote, err)
+		}
+		return conn, err
+	}}
+	return client{vnetv1connect.NewDaemonClient(&http.Client{Transport: transport}, "https://vnet"), c.remote}
 }
 
 // ask makes one call and returns its answer; the error names the socket when nobody answered there.

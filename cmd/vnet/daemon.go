@@ -96,6 +96,7 @@ type daemon struct {
 	store  *store.Store
 	ports  []port.Port
 	boot   uint64
+	remote *server.Remote         // serves clients from afar; nil at a host
 	next   func() (string, error) // what to type next, once it is up; nil for nothing
 
 	metrics   netip.AddrPort
@@ -307,6 +308,9 @@ func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main fu
 	srv := server.New(service, server.Config{Socket: socket, Metrics: d.metrics, Log: d.log})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return main(ctx) })
+	if d.remote != nil {
+		group.Go(func() error { return d.remote.Run(ctx) })
+	}
 	group.Go(func() error {
 		select {
 		case <-ready:

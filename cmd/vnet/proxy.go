@@ -57,6 +57,8 @@ one. Others join with a token of "vnet token create". With --service the Proxy b
 			cfg.Adapt = adaptation
 			var p *proxy.Proxy
 			cfg.Node.Serve = answerer(func() server.Daemon { return p.Service() })
+			d.remote = server.NewRemote(func() server.Daemon { return p.Service() }, d.log)
+			cfg.Node.Clients = d.remote.Take
 			if p, err = proxy.New(cfg); err != nil {
 				return err
 			}

@@ -207,7 +207,10 @@ func (e *Endpoint) answerTCP(raw net.Conn, known func()) {
 			e.cfg.Join(conn)
 			return
 		default:
-			err = errSetup
+			if err = errSetup; e.cfg.Clients != nil && pki.HTTP(conn.ConnectionState()) {
+				e.cfg.Clients(conn)
+				return
+			}
 		}
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -61,6 +62,8 @@ type Config struct {
 
 	// Cipher is what this node wishes for its links with a peer. A link is trusted only when both ends wish so. nil: auto.
 	Cipher func(peer string) Cipher
+	// Clients takes the connection of a client of the API, who has shown its certificate, and closes it. nil refuses them.
+	Clients func(conn *tls.Conn)
 
 	EpochTime      time.Duration // longest use of one key; 0: 15 min
 	EpochDatagrams uint64        // most datagrams under one key; 0: 2^25

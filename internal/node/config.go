@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +39,7 @@ type Config struct {
 	Advertise []netip.AddrPort                                                     // further addresses to offer to peers
 	Renewed   func(*pki.Identity) error                                            // keeps a renewed certificate; nil keeps it in memory only
 	Left      func()                                                               // called when the node has left the overlay; ends the daemon
+	Clients   func(conn *tls.Conn)                                                 // takes clients of the API from afar; nil refuses them; the Proxy's only
 	Uncounted bool                                                                 // no traffic is counted, so none inferred: to measure what counting costs
 	Imagined  *vttif.Counter                                                       // reported with what the workers count: traffic that a simulation moves in a model, see Ways
 }

@@ -103,7 +103,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.endpoint, err = link.New(link.Config{
 		Identity: id, Net: cfg.Net, Listen: cfg.Listen, Sockets: cfg.Sockets,
-		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Cipher: n.cipherWith, Log: cfg.Log,
+		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Clients: cfg.Clients, Cipher: n.cipherWith, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -24,17 +24,70 @@ func (id *Identity) TLS(peer string, alpn ...string) *tls.Config {
 
 // ServerTLS is TLS for any node of the overlay, and moreover lets in a stranger who offers nothing but ALPNJoin. Such a
 // connection has no verified peer: PeerOf fails on it and it may only be given to AnswerJoin.
+//
+// A client that speaks HTTP is let in with the certificate of a client, and with no other: see ClientOf.
 func (id *Identity) ServerTLS(alpn ...string) *tls.Config {
 	join := id.base([]string{ALPNJoin})
 	join.ClientAuth = tls.NoClientCert
+	clients := id.base(httpProtocols())
+	clients.ClientAuth = tls.RequireAnyClientCert
+	clients.VerifyConnection = func(cs tls.ConnectionState) error {
+		return id.verifyAPI(cs, func(r Role) bool { return !r.Daemon() })
+	}
 	cfg := id.TLS("", alpn...)
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if slices.Equal(hello.SupportedProtos, []string{ALPNJoin}) {
 			return join, nil
 		}
+		if slices.ContainsFunc(hello.SupportedProtos, func(p string) bool { return slices.Contains(httpProtocols(), p) }) {
+			return clients, nil
+		}
 		return nil, nil // go on with cfg
 	}
 	return cfg
+}
+
+// httpProtocols are what clients of the API speak.
+func httpProtocols() []string { return []string{"h2", "http/1.1"} }
+
+// HTTP says that a connection that ServerTLS let in is that of a client of the API.
+func HTTP(cs tls.ConnectionState) bool {
+	return slices.Contains(httpProtocols(), cs.NegotiatedProtocol)
+}
+
+// ClientTLS dials a Proxy's API with the identity of a client.
+func (id *Identity) ClientTLS() *tls.Config {
+	cfg := id.base([]string{"http/1.1"})
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		return id.verifyAPI(cs, func(r Role) bool { return r == RoleProxy })
+	}
+	return cfg
+}
+
+// verifyAPI judges either end of a connection of a client.
+func (id *Identity) verifyAPI(cs tls.ConnectionState, may func(Role) bool) error {
+	if len(cs.PeerCertificates) == 0 {
+		return errors.New("cannot accept the peer: it showed no certificate")
+	}
+	leaf, roots := cs.PeerCertificates[0], id.Roots
+	if id.Trust != nil {
+		roots = id.Trust.pool()
+	}
+	if err := checkChain(leaf, roots, id.now()); err != nil {
+		return err
+	}
+	overlay, name, role, err := nameOf(leaf)
+	switch {
+	case err != nil:
+		return err
+	case overlay != id.Overlay:
+		return fmt.Errorf("cannot accept the peer: it belongs to overlay %q, this to %q", overlay, id.Overlay)
+	case !may(role):
+		return fmt.Errorf("cannot accept the peer: %q has the role %v", name, role)
+	case id.Trust != nil && id.Trust.Refuses(fingerprint(leaf)):
+		return fmt.Errorf("cannot accept %s: its key was revoked", name)
+	}
+	return checkDates(leaf, id.now())
 }
 
 func (id *Identity) base(alpn []string) *tls.Config {

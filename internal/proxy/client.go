@@ -14,6 +14,9 @@ import (
 // nothing renews it.
 const clientTTL = 90 * 24 * time.Hour
 
+// clientPrefix stands before a client's name in the register; no node's name has a stroke in it.
+const clientPrefix = "client/"
+
 // CreateClient makes a key and certificate for somebody who is to ask the Proxy
 // from afar.
 func (p *Proxy) CreateClient(_ context.Context, req *vnetv1.CreateClientRequest) (*vnetv1.CreateClientResponse, error) {
@@ -35,6 +38,9 @@ func (p *Proxy) CreateClient(_ context.Context, req *vnetv1.CreateClientRequest)
 		return nil, invalid("%w", err)
 	}
 	text, err := id.Encode()
+	if err == nil {
+		err = p.ledger().Seen(time.Now(), clientPrefix+req.GetName(), id.Key(), id.Expires())
+	}
 	if err != nil {
 		return nil, err
 	}

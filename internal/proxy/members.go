@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -275,5 +276,5 @@ func (p *Proxy) personal(from overlay.Name, c control.Call) (a control.Answer, o
 // Empty says that no machine has joined yet.
 func (p *Proxy) Empty() (bool, error) {
 	members, err := p.ledger().Members()
-	return len(members) == 0, err
+	return !slices.ContainsFunc(members, func(m pki.Member) bool { return !strings.HasPrefix(m.Name, clientPrefix) }), err
 }
