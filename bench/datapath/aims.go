@@ -12,6 +12,7 @@ func aims() []report.Aim {
 		{What: "udp, one TCP stream ÷ kernel VXLAN + bridge", System: "ours-udp", Figure: of["tcp1"], To: "vxlan", Bound: 0.55},
 		{What: "udp, one TCP stream ÷ best user-space peer", System: "ours-udp", Figure: of["tcp1"], To: report.BestPeer, Bound: 2.2},
 		{What: "udp, four TCP streams ÷ one", System: "ours-udp", Figure: of["tcp4"], To: "ours-udp", ToFigure: "tcp1", Bound: 1},
+		{What: "trusted, one TCP stream ÷ kernel VXLAN + bridge", System: "ours-trusted", Figure: of["tcp1"], To: "vxlan", Bound: 0.75},
 		{What: "tcp carrier, one TCP stream ÷ kernel VXLAN + bridge", System: "ours-tcp", Figure: of["tcp1"], To: "vxlan", Bound: 0.40},
 		{What: "64 B without loss, one packet a call ÷ veth", System: "ours-udp", Figure: of["udp64"], To: "veth", Bound: 0.6},
 		{What: "64 B without loss, UDP_SEGMENT ÷ veth with one packet a call", System: "ours-udp", Figure: of["segment64"], To: "veth", ToFigure: "udp64", Bound: 0.8},

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/bench"
@@ -51,7 +52,7 @@ func main() {
 	flag.BoolVar(&o.merge, "merge", false, "measure nothing: merge the JSON `files` that follow")
 	flag.Parse()
 	o.files = flag.Args()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	code, err := run(ctx, o)
 	if err != nil {
@@ -269,8 +270,8 @@ func measure(ctx context.Context, o options, chosen []peers.Peer, programs peers
 			for i := range chosen { // whoever is first in one round is last in another
 				b.read(ctx, t, chosen[(i+round)%len(chosen)].Name, round)
 			}
-			if err := ctx.Err(); err != nil {
-				return r, err
+			if ctx.Err() != nil {
+				return r, nil // interrupted: what was measured until now counts
 			}
 		}
 	}

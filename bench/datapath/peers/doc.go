@@ -69,6 +69,7 @@ func All() []Peer {
 		{Name: "tailscale-wireguard-go", Kind: Userspace, Needs: []string{Tailscale}, Start: startWireGuard(Tailscale)},
 		{Name: "ours-udp", Kind: Ours, Needs: []string{Vnet}, Start: startOurs()},
 		{Name: "ours-tcp", Kind: Ours, Needs: []string{Vnet}, Start: startOurs("--carrier", "tcp")},
+		{Name: "ours-trusted", Kind: Ours, Needs: []string{Vnet}, Start: startTrusted},
 		{Name: "ours-two-hops", Kind: Ours, Needs: []string{Vnet}, Start: startTwoHops},
 	}
 }
