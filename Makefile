@@ -54,7 +54,7 @@ fig5: ## Figure 5 into docs/experiments: unmodified MPI programs over four VMs (
 
 counting: ## what counting costs: nanoseconds a frame, and throughput in pairs
 	$(GO) test -run '^$$' -bench WorkerCounting -benchtime 0.2s -count 20 ./internal/node
-	E2E_LONG=1 $(GO) test -count=1 -v -timeout 30m -run TestWhatCountingCosts ./e2e
+	COUNTING_LABS=30 $(GO) test -count=1 -v -timeout 1h -run TestWhatCountingCosts ./e2e
 
 fuzz: ## every decoder for FUZZTIME seconds (default 5), at most 20 CPU-minutes together
 	scripts/fuzz
