@@ -3,6 +3,7 @@ package trials
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ type Alternation struct {
 	Changes    int     `json:"changes"`
 	PerTurn    float64 `json:"changes_per_turn"`
 	Reversed   int     `json:"reversed_within_bound"` // links closed, or opened again, within the effective bound
-	BoundS     float64 `json:"bound_s"`
+	BoundS     float64 `json:"effective_bound_s"`     // configuration, reaction and judging time
 	Iterations int     `json:"iterations"`
 	OnStar     int     `json:"iterations_on_star"` // in the same time
 	simulate.Account
@@ -72,7 +73,7 @@ func Alternate(e Environment, turn time.Duration, seed uint64) (Alternation, err
 	return out, nil
 }
 
-// judge counts changes, and those that take back what was done a moment before.
+// judge asks the Proxy what it did.
 func (a *Alternation) judge(w *simulate.World) error {
 	ad, err := w.Service().GetAdaptation(context.Background(), &vnetv1.GetAdaptationRequest{})
 	if err != nil {
@@ -82,10 +83,16 @@ func (a *Alternation) judge(w *simulate.World) error {
 	if err != nil {
 		return err
 	}
-	a.BoundS = bound.Bound.Value.AsDuration().Seconds()
+	a.Reckon(ad.Adaptation, bound.Bound)
+	a.Account, err = w.Account()
+	return err
+}
+
+// Reckon counts changes, and those that take back what was done a moment before.
+func (a *Alternation) Reckon(ad *vnetv1.Adaptation, bound *vnetv1.Bound) {
+	a.BoundS = adapt.EffectiveBound(bound.GetValue().AsDuration()).Seconds()
 	done := map[string]time.Time{} // when a link was opened or closed last
-	for i := len(ad.Adaptation.History) - 1; i >= 0; i-- {
-		c := ad.Adaptation.History[i]
+	for _, c := range slices.Backward(ad.GetHistory()) {
 		if c.Outcome == "failed" || c.Proposal == nil {
 			continue
 		}
@@ -103,6 +110,4 @@ func (a *Alternation) judge(w *simulate.World) error {
 			done[what] = c.Started.AsTime().Add(c.Total.AsDuration())
 		}
 	}
-	a.Account, err = w.Account()
-	return err
 }

@@ -128,7 +128,7 @@ func Damping(o Options) (Report, error) {
 	}
 	r := Report{
 		Name: "damping", Title: fmt.Sprintf("%s and %s of eight VMs in turns, single cluster", alternateFirst, alternateSecond), Seed: o.Seed,
-		Head: []string{"turn, s", "turns", "changes", "a turn", "reversed within the bound", "bound, s", "iterations", "on the star", "gain"},
+		Head: []string{"turn, s", "turns", "changes", "a turn", "reversed within the bound", "effective bound, s", "iterations", "on the star", "gain"},
 	}
 	all := make([]Alternation, len(turns))
 	err = each(len(turns), func(i int) (err error) {
