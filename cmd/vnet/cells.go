@@ -17,6 +17,7 @@ import (
 
 	"github.com/virtuoso-vnet/virtuoso/internal/lab"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/cells"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/trials"
 )
 
 // labFlags are those of experiments that run in the lab.
@@ -107,8 +108,45 @@ machine has it, in a second lab like it. Three minutes a cell.`,
 	return cmd
 }
 
+func alternationCommand(c *cli) *cobra.Command {
+	var f labFlags
+	var turns []time.Duration
+	cmd := &cobra.Command{
+		Use:   "alternation",
+		Short: "An application that alternates between two topologies, in the lab",
+		Long: `Run an application of four VMs that takes turns with a ring and a broadcast by the clock, on the star and with adaptation,
+and count the changes that adaptation makes, and those that it takes back within the effective bound. Two minutes a period;
+` + "`vnet experiment damping`" + ` sweeps them in the simulator.`,
+		Example: "  vnet experiment alternation --turn 1s",
+		Args:    cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			if err := lab.Preflight(); err != nil {
+				return err
+			}
+			var all []trials.Alternation
+			for _, turn := range turns {
+				a, account, err := cells.Alternate(cmd.Context(), turn, max(4, int(30*time.Second/turn)), f.seed)
+				if err != nil {
+					return fmt.Errorf("cannot finish the alternation: %w", err)
+				}
+				all = append(all, a)
+				if err := c.tabulate(&f, "alternation.csv", a.Head(), [][]string{a.Row()}, 1, cells.Trial{Account: account}); err != nil {
+					return err
+				}
+			}
+			return c.asJSON(&f, all)
+		}),
+	}
+	f.add(cmd, nil)
+	cmd.Flags().DurationSliceVar(&turns, "turn", []time.Duration{500 * time.Millisecond, 2 * time.Second, 15 * time.Second}, "`length` of a turn")
+	for _, name := range []string{"quick", "only"} {
+		cmd.Flags().MarkHidden(name)
+	}
+	return cmd
+}
+
 // tabulate prints rows, with the account of frames, and merges them into a file.
-func (c *cli) tabulate(f *labFlags, file string, head []string, rows [][]string, key int, trials ...cells.Trial) error {
+func (c *cli) tabulate(f *labFlags, file string, head []string, rows [][]string, key int, labs ...cells.Trial) error {
 	path := filepath.Join(f.dir, file)
 	old, err := readTable(path)
 	if err != nil {
@@ -132,7 +170,7 @@ func (c *cli) tabulate(f *labFlags, file string, head []string, rows [][]string,
 		return err
 	}
 	var sum lab.Account
-	for _, trial := range trials {
+	for _, trial := range labs {
 		sum.FramesLost += trial.FramesLost
 		sum.WireLost += trial.WireLost
 		sum.Duplicates += trial.Duplicates

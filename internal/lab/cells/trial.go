@@ -6,11 +6,14 @@ package cells
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/program"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/trials"
@@ -86,6 +89,7 @@ type bench struct {
 	trials.Setting
 	lab     *lab.Lab
 	daemons *lab.Daemons
+	more    []string // options of the program
 }
 
 func (b bench) vnet(ctx context.Context, args ...string) error {
@@ -132,7 +136,7 @@ func (b bench) run(ctx context.Context, policy string, length time.Duration) (Ru
 
 // program runs the application in the VMs, or at the addresses of hosts, and measures it.
 func (b bench) program(ctx context.Context, r Run, at *peer, length time.Duration) (Run, error) {
-	p := program.Plan{Pattern: b.Pattern, Bytes: b.Environment.Bytes, Seed: b.Seed, Args: []string{"--duration", length.String()}}
+	p := program.Plan{Pattern: b.Pattern, Bytes: b.Environment.Bytes, Seed: b.Seed, Args: append([]string{"--duration", length.String()}, b.more...)}
 	for _, i := range b.Order() {
 		vm := b.lab.Spec().VMs[i]
 		if at == nil {
@@ -192,15 +196,71 @@ func (b bench) links(ctx context.Context, want int) error {
 
 // open is how many links adaptation has.
 func (b bench) open(ctx context.Context) (int, error) {
-	text, err := b.daemons.Vnet(ctx, b.lab.Spec().Overlay.Proxy, "adapt", "status", "-o", "json")
+	status := &vnetv1.GetAdaptationResponse{}
+	err := b.ask(ctx, status, "adapt", "status")
+	return len(status.GetAdaptation().GetLinks()), err
+}
+
+// alternateRing and alternateStar take turns: every pair of the four VMs is in one of them or in neither.
+const alternateRing, alternateStar = "ring", "broadcast"
+
+// Alternate runs an application of four VMs that takes turns with two topologies by the clock, on the star and with adaptation,
+// for so many turns, half a minute at least.
+func Alternate(ctx context.Context, turn time.Duration, turns int, seed uint64) (out trials.Alternation, account lab.Account, err error) {
+	out = trials.Alternation{Seed: seed, TurnS: turn.Seconds(), Turns: turns}
+	e, err := trials.EnvironmentNamed("cluster")
 	if err != nil {
-		return 0, err
+		return out, account, err
 	}
-	var status struct {
-		Adaptation struct{ Links []json.RawMessage }
+	s := trials.Setting{Environment: e, VMs: 4, Pattern: alternateRing, Seed: seed}
+	spec, err := e.Spec(s.VMs)
+	if err != nil {
+		return out, account, err
 	}
-	if err := json.Unmarshal([]byte(text), &status); err != nil {
-		return 0, fmt.Errorf("cannot read the status of adaptation: %w", err)
+	l, err := lab.Start(ctx, spec, lab.Options{})
+	if err != nil {
+		return out, account, err
 	}
-	return len(status.Adaptation.Links), nil
+	defer l.Close()
+	d, err := l.StartOverlay(ctx)
+	if err != nil {
+		return out, account, err
+	}
+	b := bench{Setting: s, lab: l, daemons: d, more: []string{"--alternate", alternateStar, "--period", turn.String()}}
+	for _, mode := range []string{"observe", "auto"} {
+		if err := b.vnet(ctx, "app", "set", "--defaults"); err != nil {
+			return out, account, err
+		}
+		if err := b.vnet(ctx, "adapt", mode); err != nil {
+			return out, account, err
+		}
+		r, err := b.program(ctx, Run{Policy: mode}, nil, time.Duration(turns)*turn)
+		if err != nil {
+			return out, account, fmt.Errorf("alternating every %v, %s: %w", turn, mode, err)
+		}
+		out.OnStar, out.Iterations = out.Iterations, r.Iterations
+	}
+	ad, bound := &vnetv1.GetAdaptationResponse{}, &vnetv1.GetBoundResponse{}
+	if err := b.ask(ctx, ad, "adapt", "status"); err != nil {
+		return out, account, err
+	}
+	if err := b.ask(ctx, bound, "bound"); err != nil {
+		return out, account, err
+	}
+	out.Reckon(ad.Adaptation, bound.Bound)
+	out.PerTurn = float64(out.Changes) / float64(turns)
+	account, err = d.Account(ctx)
+	return out, account, err
+}
+
+// ask runs a client command at the Proxy and reads its answer.
+func (b bench) ask(ctx context.Context, into proto.Message, args ...string) error {
+	text, err := b.daemons.Vnet(ctx, b.lab.Spec().Overlay.Proxy, append(args, "-o", "json")...)
+	if err != nil {
+		return err
+	}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(text), into); err != nil {
+		return fmt.Errorf("cannot read the answer to %v: %w", args, err)
+	}
+	return nil
 }

@@ -91,7 +91,7 @@ func (a *Alternation) judge(w *simulate.World) error {
 // Reckon counts changes, and those that take back what was done a moment before.
 func (a *Alternation) Reckon(ad *vnetv1.Adaptation, bound *vnetv1.Bound) {
 	a.BoundS = adapt.EffectiveBound(bound.GetValue().AsDuration()).Seconds()
-	done := map[string]time.Time{} // when a link was opened or closed last
+	done := map[string]time.Time{} // when it was begun that a link be opened or closed
 	for _, c := range slices.Backward(ad.GetHistory()) {
 		if c.Outcome == "failed" || c.Proposal == nil {
 			continue
@@ -107,7 +107,23 @@ func (a *Alternation) Reckon(ad *vnetv1.Adaptation, bound *vnetv1.Bound) {
 			if at, was := done[what]; was && c.Started.AsTime().Sub(at).Seconds() < a.BoundS {
 				a.Reversed++
 			}
-			done[what] = c.Started.AsTime().Add(c.Total.AsDuration())
+			done[what] = c.Started.AsTime()
 		}
+	}
+}
+
+// gain is how many times the star's iterations were done.
+func (a Alternation) gain() float64 { return float64(a.Iterations) / float64(max(a.OnStar, 1)) }
+
+// Head names the columns of Row.
+func (a Alternation) Head() []string {
+	return []string{"turn, s", "turns", "changes", "a turn", "reversed within the bound", "effective bound, s", "iterations", "on the star", "gain"}
+}
+
+// Row is its line in a table.
+func (a Alternation) Row() []string {
+	return []string{
+		fmt.Sprint(a.TurnS), fmt.Sprint(a.Turns), fmt.Sprint(a.Changes), fmt.Sprintf("%.3f", a.PerTurn), fmt.Sprint(a.Reversed),
+		fmt.Sprintf("%.2f", a.BoundS), fmt.Sprint(a.Iterations), fmt.Sprint(a.OnStar), fmt.Sprintf("%.2f", a.gain()),
 	}
 }

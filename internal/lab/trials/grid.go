@@ -128,7 +128,7 @@ func Damping(o Options) (Report, error) {
 	}
 	r := Report{
 		Name: "damping", Title: fmt.Sprintf("%s and %s of eight VMs in turns, single cluster", alternateFirst, alternateSecond), Seed: o.Seed,
-		Head: []string{"turn, s", "turns", "changes", "a turn", "reversed within the bound", "effective bound, s", "iterations", "on the star", "gain"},
+		Head: Alternation{}.Head(),
 	}
 	all := make([]Alternation, len(turns))
 	err = each(len(turns), func(i int) (err error) {
@@ -141,13 +141,9 @@ func Damping(o Options) (Report, error) {
 	changes, gain := figures.Line{Name: "changes a turn"}, figures.Line{Name: "gain over the star / 10"}
 	for _, a := range all {
 		r.Account = r.Account.Plus(a.Account)
-		g := float64(a.Iterations) / float64(a.OnStar)
-		r.Rows = append(r.Rows, []string{
-			fmt.Sprint(a.TurnS), fmt.Sprint(a.Turns), fmt.Sprint(a.Changes), fmt.Sprintf("%.3f", a.PerTurn), fmt.Sprint(a.Reversed),
-			fmt.Sprintf("%.2f", a.BoundS), fmt.Sprint(a.Iterations), fmt.Sprint(a.OnStar), fmt.Sprintf("%.2f", g),
-		})
+		r.Rows = append(r.Rows, a.Row())
 		changes.Points = append(changes.Points, figures.Point{X: a.TurnS, Y: a.PerTurn})
-		gain.Points = append(gain.Points, figures.Point{X: a.TurnS, Y: g / 10})
+		gain.Points = append(gain.Points, figures.Point{X: a.TurnS, Y: a.gain() / 10})
 	}
 	r.draw(figures.Figure{
 		Name: "damping", Title: "Alternation: " + r.Title, XLabel: "length of a turn, s", YLabel: "", LogX: true, Lines: []figures.Line{changes, gain},
