@@ -113,31 +113,43 @@ func (c Cell) Row() []string {
 	}
 }
 
-// Baselines runs one setting by every policy in one lab, and by tinc in another like it, if the machine has it.
+// Baselines runs one setting by every policy in one lab, and by tinc in another like it, if the machine has it. What was measured
+// before an error is in the trial.
 func Baselines(ctx context.Context, name string, seed uint64) (Trial, error) {
 	s, err := SettingNamed(name, seed)
 	if err != nil {
 		return Trial{}, err
 	}
 	t, err := try(ctx, s, baselineSpan, Policies()...)
-	if err != nil || !hasTinc() {
+	program, there := tincd()
+	if err != nil || !there {
 		return t, err
 	}
+	t.Runs[tincName], err = overTinc(ctx, s, program)
+	if err != nil {
+		delete(t.Runs, tincName)
+		err = fmt.Errorf("%s over tinc: %w", name, err)
+	}
+	return t, err
+}
+
+// overTinc runs the application over tinc, in a lab of its own.
+func overTinc(ctx context.Context, s trials.Setting, program string) (Run, error) {
+	r := Run{Policy: tincName}
 	spec, err := s.Environment.Spec(s.VMs)
 	if err != nil {
-		return t, err
+		return r, err
 	}
 	l, err := lab.Start(ctx, spec, lab.Options{})
 	if err != nil {
-		return t, err
+		return r, err
 	}
 	defer l.Close()
-	at, err := startTinc(ctx, l)
+	at, err := startTinc(ctx, l, program)
 	if err != nil {
-		return t, err
+		return r, err
 	}
-	t.Runs[tincName], err = bench{Setting: s, lab: l}.program(ctx, Run{Policy: tincName}, at, baselineSpan)
-	return t, err
+	return bench{Setting: s, lab: l}.program(ctx, r, at, baselineSpan)
 }
 
 // Policies are all that a setting is compared by, and how to call them.
@@ -152,6 +164,9 @@ func BaselineHead() []string {
 
 // BaselineRows are the lines of the table, one a policy.
 func (t Trial) BaselineRows() (rows [][]string) {
+	if _, ok := t.Runs["oracle"]; !ok {
+		return nil // nothing to compare with
+	}
 	n := t.job()
 	for _, policy := range append(Policies(), tincName) {
 		r, ok := t.Runs[policy]

@@ -34,22 +34,22 @@ func (p *peer) address(host string) netip.Addr {
 	return netip.Addr{}
 }
 
-// hasTinc tells whether there is one.
-func hasTinc() bool {
-	_, err := exec.LookPath("tincd")
-	return err == nil
+// tincd is where the machine has it.
+func tincd() (path string, ok bool) {
+	path, err := exec.LookPath("tincd")
+	return path, err == nil
 }
 
 // startTinc makes keys, tells every host of all others, and has them connect to the Proxy's host: what else they connect is up
 // to tinc.
-func startTinc(ctx context.Context, l *lab.Lab) (*peer, error) {
+func startTinc(ctx context.Context, l *lab.Lab, program string) (*peer, error) {
 	p := &peer{lab: l, hosts: []string{l.Spec().Overlay.Proxy}}
 	for _, vm := range l.Spec().VMs {
 		p.hosts = append(p.hosts, vm.Host)
 	}
 	cards := make([]string, len(p.hosts))
 	for i, h := range p.hosts {
-		card, err := l.Output(ctx, h, "sh", "-c", fmt.Sprintf(tincKeys, h, l.Address(h), p.hosts[0], h, h))
+		card, err := l.Output(ctx, h, "sh", "-c", fmt.Sprintf(tincKeys, h, l.Address(h), p.hosts[0], program))
 		if err != nil {
 			return nil, fmt.Errorf("cannot make tinc's key on %s: %w", h, err)
 		}
@@ -65,7 +65,7 @@ func startTinc(ctx context.Context, l *lab.Lab) (*peer, error) {
 			return nil, fmt.Errorf("cannot configure tinc on %s: %w", h, err)
 		}
 		var said bytes.Buffer
-		proc, err := l.Command(h, []string{"tincd", "-c", "/tmp/tinc", "--pidfile=/tmp/tinc/pid", "-D"}, lab.CmdOptions{Stderr: &said})
+		proc, err := l.Command(h, []string{program, "-c", "/tmp/tinc", "--pidfile=/tmp/tinc/pid", "-D"}, lab.CmdOptions{Stderr: &said})
 		if err != nil {
 			return nil, fmt.Errorf("cannot start tinc on %s: %w", h, err)
 		}
@@ -84,10 +84,10 @@ AddressFamily = ipv4
 Interface = tinc0
 END
 [ %[1]s = %[3]s ] || echo ConnectTo = %[3]s >> /tmp/tinc/tinc.conf
-echo Address = %[2]s > /tmp/tinc/hosts/%[4]s
-tincd -c /tmp/tinc -K2048 < /dev/null > /dev/null 2>&1
+echo Address = %[2]s > /tmp/tinc/hosts/%[1]s
+%[4]s -c /tmp/tinc -K2048 < /dev/null > /dev/null 2>&1
 echo CARD
-cat /tmp/tinc/hosts/%[5]s`
+cat /tmp/tinc/hosts/%[1]s`
 
 // await waits until every host reaches every other.
 func (p *peer) await(ctx context.Context) error {
