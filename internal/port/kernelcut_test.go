@@ -21,21 +21,20 @@ import (
 
 // drawn is a frame or a super-frame as dice make it.
 type drawn struct {
-	tags     []uint16
-	v6, udp  bool
-	options  int     // bytes of IPv4 options
-	headers  []uint8 // IPv6 extension headers in their order
-	tos      byte    // with ECN
-	df       bool    // IPv4
-	flags    byte    // TCP
-	tcp      int     // bytes of TCP options
-	id       uint16  // IPv4
-	seq      uint32  // TCP
-	ports    uint32  // both
-	payload  []byte  //
-	size     int     // of the pieces
-	wrong    uint16  // added to the unfinished checksum: it must stay wrong by as much
-	noLength bool    // leave the IP length of a TCP super-frame to whoever cuts
+	tags    []uint16
+	v6, udp bool
+	options int     // bytes of IPv4 options
+	headers []uint8 // IPv6 extension headers in their order
+	tos     byte    // with ECN
+	df      bool    // IPv4
+	flags   byte    // TCP
+	tcp     int     // bytes of TCP options
+	id      uint16  // IPv4
+	seq     uint32  // TCP
+	ports   uint32  // both
+	payload []byte  //
+	size    int     // of the pieces
+	wrong   uint16  // added to the unfinished checksum: it must stay wrong by as much
 }
 
 func drawFrame(t *rapid.T) drawn {
@@ -287,14 +286,12 @@ func oneZero(f []byte) []byte {
 
 func tcpChecksumAt(f []byte) (at int, ok bool) {
 	l3 := ether.Frame(f).L3()
-	at, next := l3+20, f[l3+9]
+	at, next := l3+4*int(f[l3]&15), f[l3+9]
 	if f[l3]>>4 == 6 {
 		at, next = l3+40, f[l3+6]
 		for next == 0 || next == 43 || next == 60 {
 			next, at = f[at], at+8*(1+int(f[at+1]))
 		}
-	} else {
-		at = l3 + 4*int(f[l3]&15)
 	}
 	return at + 16, next == protoTCP
 }
