@@ -18,7 +18,9 @@ const (
 
 // unproven judges a change before which there was too little traffic to compare: an application that has just started.
 // If what little there was went clearly better, the star is tried on purpose.
-func (j *Judge) unproven(now time.Time, tr *trial, c vttif.Course, after side, last bool) (Verdict, bool) {
+func (j *Judge) unproven(now time.Time, tr *trial, c vttif.Course, last bool) (Verdict, bool) {
+	since := firstStretch(cut(c, tr.made.Add(tr.skip()), now), c.Slot, tr.gap())
+	after := sample(since, c.Slot, 0, 1) // a period found from before and after together may be neither's
 	if !after.enough() {
 		if !last {
 			return Verdict{}, false
@@ -26,7 +28,7 @@ func (j *Judge) unproven(now time.Time, tr *trial, c vttif.Course, after side, l
 		return Verdict{Outcome: NoVerdict, Reason: "there was too little traffic to compare", P: 1}, true
 	}
 	best := peak(tr.hint, c.Slot)
-	has := peak(firstStretch(cut(c, tr.made.Add(tr.skip()), now), c.Slot, tr.gap()), c.Slot)
+	has := peak(since, c.Slot)
 	v := Verdict{Before: best, After: after.mean, P: 1}
 	if has < suspicious*best && !tr.asked && !tr.doubted && !last {
 		tr.doubted = true // it may be a pause: the next look says
@@ -72,7 +74,7 @@ func (j *Judge) lookBack(now time.Time, tr *trial, courses Courses) (Verdict, bo
 	if now.Sub(from) < Judging+late {
 		return Verdict{}, false
 	}
-	star := sample(firstStretch(cut(c, from, now), c.Slot, tr.gap()), c.Slot, tr.period(), 1)
+	star := sample(firstStretch(cut(c, from, now), c.Slot, tr.gap()), c.Slot, 0, 1)
 	if !star.enough() && !over {
 		return Verdict{}, false
 	}

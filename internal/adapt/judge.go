@@ -239,7 +239,7 @@ func (j *Judge) look(now time.Time, tr *trial, t vttif.Topology, o *overlay.Over
 	before, after := compare(tr.before, firstStretch(cut(c, from, now), c.Slot, tr.gap()), c.Slot, sure(tr.group.Goal), tr.period())
 	switch {
 	case !before.enough():
-		return j.unproven(now, tr, c, after, last)
+		return j.unproven(now, tr, c, last)
 	case !last && !after.enough():
 		return Verdict{}, false
 	case !after.enough():
