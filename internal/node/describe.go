@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -197,7 +198,7 @@ func (n *Node) ListRules(_ context.Context, req *vnetv1.ListRulesRequest) (*vnet
 		for _, r := range s.learnedRules {
 			list = append(list, r)
 		}
-		slices.SortFunc(list, func(a, b overlay.Rule) int { return cmpUint(a.ID, b.ID) })
+		slices.SortFunc(list, func(a, b overlay.Rule) int { return cmp.Compare(a.ID, b.ID) })
 		for _, r := range list {
 			if o := req.GetOrigin(); o == "" || o == r.Origin.String() {
 				out.Rules = append(out.Rules, s.describeRule(r))
@@ -225,16 +226,6 @@ func RuleOut(r overlay.Rule) *vnetv1.Rule {
 	}
 }
 
-func cmpUint(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 func drops(by map[string]uint64) []*vnetv1.Drops {
 	var out []*vnetv1.Drops
 	for reason, frames := range by {
@@ -244,7 +235,7 @@ func drops(by map[string]uint64) []*vnetv1.Drops {
 	}
 	slices.SortFunc(out, func(a, b *vnetv1.Drops) int {
 		if a.Frames != b.Frames {
-			return cmpUint(b.Frames, a.Frames)
+			return cmp.Compare(b.Frames, a.Frames)
 		}
 		return slices.Compare([]byte(a.Reason), []byte(b.Reason))
 	})

@@ -50,17 +50,10 @@ func (p *Proxy) ApplyChange(ctx context.Context, req *vnetv1.ApplyChangeRequest)
 			},
 		})
 	})
-	select {
-	case err := <-outcome:
-		if err := p.saved(ctx, err); err != nil {
-			return nil, err
-		}
-		return out, nil
-	case <-p.ended:
-		return nil, errStopped
-	case <-ctx.Done():
-		return nil, fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet status`", what, ctx.Err())
+	if err := p.await(ctx, outcome, what, "`vnet status`"); err != nil {
+		return nil, err
 	}
+	return out, nil
 }
 
 // editIn reads the request whole before anything is done.

@@ -217,14 +217,7 @@ func (p *Proxy) strike(ctx context.Context, name overlay.Name) error {
 			done: func(_ control.Result, err error) { outcome <- err },
 		})
 	})
-	select {
-	case err := <-outcome:
-		return p.saved(ctx, err)
-	case <-p.ended:
-		return errStopped
-	case <-ctx.Done():
-		return fmt.Errorf("cannot wait until %s is out: %w", name, ctx.Err())
-	}
+	return p.await(ctx, outcome, "taking out "+string(name), "`vnet nodes`")
 }
 
 // strike takes what leads to a node out of a target.

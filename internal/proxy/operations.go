@@ -25,13 +25,19 @@ func (p *Proxy) change(ctx context.Context, what string, edit func(*hub, *overla
 			done: func(_ control.Result, err error) { outcome <- err },
 		})
 	})
+	return p.await(ctx, outcome, what, "`vnet status`")
+}
+
+// await waits for the outcome of a change that was handed in, and until the record of it is on disk. look is where a client
+// that gives up sees how it went on.
+func (p *Proxy) await(ctx context.Context, outcome <-chan error, what, look string) error {
 	select {
 	case err := <-outcome:
 		return p.saved(ctx, err)
 	case <-p.ended:
 		return errStopped
 	case <-ctx.Done():
-		return fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet status`", what, ctx.Err())
+		return fmt.Errorf("cannot wait for %s: %w; it goes on, see %s", what, ctx.Err(), look)
 	}
 }
 

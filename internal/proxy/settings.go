@@ -111,17 +111,10 @@ func (p *Proxy) AcceptProposal(ctx context.Context, req *vnetv1.AcceptProposalRe
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case err := <-outcome:
-		if err := p.saved(ctx, err); err != nil {
-			return nil, err
-		}
-		return out, nil
-	case <-p.ended:
-		return nil, errStopped
-	case <-ctx.Done():
-		return nil, fmt.Errorf("cannot wait for proposal %d: %w; it goes on, see `vnet adapt history`", req.GetId(), ctx.Err())
+	if err := p.await(ctx, outcome, fmt.Sprint("proposal ", req.GetId()), "`vnet adapt history`"); err != nil {
+		return nil, err
 	}
+	return out, nil
 }
 
 // settingsIn is the settings with what a request changes of them.

@@ -151,7 +151,13 @@ type application struct {
 	want     *lang.Meaning
 	revision string // of the user's part that it starts from; empty = any
 	out      *vnetv1.ApplyOverlayResponse
-	moved    []lang.Link // links that change carrier or cipher
+	moved    []moved // links that change carrier or cipher
+}
+
+// moved is a link that stays, and what of it changes: each is a handshake.
+type moved struct {
+	lang.Link
+	carrier, cipher bool
 }
 
 func (a *application) what() string {
@@ -169,7 +175,8 @@ func (a *application) look(h *hub) (from, to *overlay.Overlay, err error) {
 	for _, s := range c.Steps {
 		a.out.Steps = append(a.out.Steps, &vnetv1.OverlayStep{Kind: s.Kind.String(), Statement: s.Statement(), Text: s.String()})
 		if l, ok := s.What.(lang.Link); ok && s.Kind == lang.Modify {
-			a.moved = append(a.moved, l)
+			was, _ := h.record.LinkBetween(l.A, l.B)
+			a.moved = append(a.moved, moved{l, l.LinkOf().Carrier != was.Carrier, l.Cipher != was.Cipher})
 		}
 	}
 	if proxy, named := a.want.Proxy(); named && proxy != h.record.Proxy {
@@ -284,12 +291,7 @@ func (a *application) run(ctx context.Context, what string, choose func(*overlay
 			return nil
 		}})
 	})
-	select {
-	case err := <-outcome:
-		return a.p.saved(ctx, err)
-	case <-ctx.Done():
-		return fmt.Errorf("cannot wait for %s: %w; it goes on, see `vnet diff`", what, ctx.Err())
-	}
+	return a.p.await(ctx, outcome, what, "`vnet diff`")
 }
 
 func commas(names []overlay.Name) string {
@@ -303,13 +305,17 @@ func commas(names []overlay.Name) string {
 // carriers moves links that stay but change carrier or cipher; what cannot be moved is noted.
 func (a *application) carriers(ctx context.Context) {
 	for _, l := range a.moved {
-		req := &vnetv1.SetLinkCarrierRequest{Node: string(l.A), Peer: string(l.B), Carrier: carrierOf(l.Carrier)}
-		if err := a.p.fetch(ctx, l.A, "SetLinkCarrier", req, &vnetv1.SetLinkCarrierResponse{}); err != nil {
-			a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its carrier for now: %v", l.A, l.B, err))
+		if l.carrier {
+			req := &vnetv1.SetLinkCarrierRequest{Node: string(l.A), Peer: string(l.B), Carrier: carrierOf(l.Carrier)}
+			if err := a.p.fetch(ctx, l.A, "SetLinkCarrier", req, &vnetv1.SetLinkCarrierResponse{}); err != nil {
+				a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its carrier for now: %v", l.A, l.B, err))
+			}
 		}
-		seal := &vnetv1.SetLinkCipherRequest{Node: string(l.A), Peer: string(l.B), Cipher: cmpOr(l.Cipher, "auto")}
-		if err := a.p.fetch(ctx, l.A, "SetLinkCipher", seal, &vnetv1.SetLinkCipherResponse{}); err != nil {
-			a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its cipher for now: %v", l.A, l.B, err))
+		if l.cipher {
+			req := &vnetv1.SetLinkCipherRequest{Node: string(l.A), Peer: string(l.B), Cipher: cmpOr(l.Cipher, "auto")}
+			if _, err := a.p.SetLinkCipher(ctx, req); err != nil {
+				a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its cipher for now: %v", l.A, l.B, err))
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package trials
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -66,9 +67,9 @@ func (c Cell) row() []string {
 
 // worst names the cells that decide whether a promise holds.
 func worst(cells []Cell) []string {
-	far := slices.MaxFunc(cells, func(a, b Cell) int { return compare(a.Ratio, b.Ratio) })
-	mesh := slices.MaxFunc(cells, func(a, b Cell) int { return compare(a.ToMesh, b.ToMesh) })
-	slow := slices.MinFunc(cells, func(a, b Cell) int { return compare(a.Speedup, b.Speedup) })
+	far := slices.MaxFunc(cells, func(a, b Cell) int { return cmp.Compare(a.Ratio, b.Ratio) })
+	mesh := slices.MaxFunc(cells, func(a, b Cell) int { return cmp.Compare(a.ToMesh, b.ToMesh) })
+	slow := slices.MinFunc(cells, func(a, b Cell) int { return cmp.Compare(a.Speedup, b.Speedup) })
 	extra, virtual := 0, 0.0
 	for _, c := range cells {
 		extra = max(extra, c.Auto.Links-c.Edges)
@@ -79,16 +80,6 @@ func worst(cells []Cell) []string {
 		fmt.Sprintf("Furthest from the full mesh: %s at %.3f (promised: 1.02).", mesh.Setting, mesh.ToMesh),
 		fmt.Sprintf("Least speed-up: %s at %.2f. Links beyond the pattern's edges: at most %d.", slow.Setting, slow.Speedup, extra),
 	}
-}
-
-func compare(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // drawGrid draws running time by fast paths, relative to the star: a picture an environment and size.
