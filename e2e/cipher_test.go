@@ -27,6 +27,10 @@ overlay: {proxy: proxy}
 	sealed("host2", "host1", "chacha20-poly1305")
 	w.vnet("host2", "link", "cipher", "host1", "trusted")
 	sealed("host1", "host2", "trusted")
+	w.apply("vnet 1\nlink host1 host2 cipher aes-256-gcm\n", "another cipher of a link that stays")
+	sealed("host2", "host1", "aes-256-gcm")
+	w.apply("vnet 1\nlink host1 host2 cipher trusted\n", "a link without cipher")
+	sealed("host1", "host2", "trusted")
 	_, report := s.stop()
 	if report.LostCount > 0 || report.Duplicates > 0 {
 		t.Errorf("of the numbered packets %d were lost and %d came twice", report.LostCount, report.Duplicates)
