@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check unit e2e soak soak-frames histories damping accuracy figures experiments cells fig5 counting fuzz generate bench cover demo clean fuzz-lang
+.PHONY: build test check unit e2e soak soak-frames chaos histories damping accuracy figures experiments cells fig5 counting fuzz generate bench cover demo clean fuzz-lang
 
 build: ## bin/vnet and bin/patterns
 	$(GO) build -o bin/ ./cmd/...
@@ -26,6 +26,9 @@ soak: ## the long forms of the end-to-end tests: minutes to hours; write the res
 
 soak-frames: ## frames of all kinds, MTUs and guests at full speed for 10 minutes, checked byte for byte; write the result into docs/soak.md
 	E2E_LONG=1 $(GO) test -count=1 -v -timeout 30m -run '$(or $(T),TestFramesOfAllKinds|TestQEMUGuests|TestALossyPath)' ./e2e
+
+chaos: ## half an hour of kills, cuts, full disks and replaced Proxies, from a seed: SEED=7 FOR=30m; write the result into docs/soak.md
+	$(GO) test -count=1 -v -timeout 6h -run '^TestChaos$$' ./e2e -args -chaos $(or $(FOR),30m) -seed $(or $(SEED),$(shell date +%s))
 
 cells: build ## twelve cells of the grid in the lab, three runs each, and every policy in one of them: half an hour of a quiet machine
 	bin/vnet experiment cells --out docs/experiments

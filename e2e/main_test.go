@@ -42,6 +42,7 @@ func roles() map[string]func(args []string) int {
 		"tcp-watch":      watchTCP,
 		"everyone":       everyone,
 		"qemu-tap":       onTAP,
+		"steady":         steady,
 	}
 }
 

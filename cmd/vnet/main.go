@@ -56,6 +56,8 @@ func commands(c *cli) []*cobra.Command {
 		tokenCommand(c),
 		caCommand(c),
 		clientCommand(c),
+		backupCommand(c),
+		restoreCommand(c),
 		appCommand(c),
 		trafficCommand(c),
 		replayCommand(c),

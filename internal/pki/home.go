@@ -33,6 +33,10 @@ func (h Home) Save(dir string) error {
 // Files are the names of everything this package keeps in a host's state directory.
 func Files() []string { return []string{identityFile, homeFile, applicantFile} }
 
+// Kept are the names of all that this package keeps of a node in its state directory, a Proxy's authorities included, and that a
+// backup needs. All but home.json are secret.
+func Kept() []string { return []string{caFile, oldCAFile, identityFile, homeFile} }
+
 // LoadHome reads what Save wrote.
 func LoadHome(dir string) (Home, error) {
 	var h Home

@@ -213,6 +213,28 @@ func (l Ledger) RevokeToken(id string) error {
 	})
 }
 
+// VoidTokens makes all tokens worth nothing, who has joined stays. It says how many
+// could still have let somebody in.
+func (l Ledger) VoidTokens(now time.Time) (live int, err error) {
+	err = l.Shelf.Update(func(tx Tx) error {
+		live = 0
+		var ids []string
+		err := tx.Each(tokenBucket, func(id string, text []byte) error {
+			var r record
+			if json.Unmarshal(text, &r) == nil && r.info(id).Live(now) {
+				live++
+			}
+			ids = append(ids, id)
+			return nil
+		})
+		for _, id := range ids {
+			err = errors.Join(err, tx.Delete(tokenBucket, id))
+		}
+		return err
+	})
+	return live, err
+}
+
 // Admit uses a token up for a machine and registers it, in one transaction: of many machines with one single-use token
 // exactly one gets in, and none is registered whose token is not used up. The error wraps ErrToken and the reason, which is
 // for the Proxy's own log only, or ErrName. A token takes over the name of a node only if it was made for it; the key of the
