@@ -49,7 +49,8 @@ type daemonFlags struct {
 	qemus     []string // NAME=stream:ADDRESS or NAME=dgram:ADDRESS[,ADDRESS]
 	lans      []string // INTERFACE or NAME=INTERFACE
 	carrier   string
-	metrics   string // loopback IP:PORT; empty for none
+	metrics   string           // loopback IP:PORT; empty for none
+	without   map[string]*bool // offloads that are not to be used, by name
 	uncounted bool
 	verbose   bool
 	profile   string // file for a CPU profile; empty for none
@@ -66,6 +67,10 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
 	flags.StringVar(&f.metrics, "metrics", "", "loopback `IP:PORT` where a monitor finds totals at /metrics (they are on the socket anyway)")
+	f.without = map[string]*bool{}
+	for _, name := range offloadNames() {
+		f.without[name] = flags.Bool("no-"+name, false, "do without this offload; see: vnet offload --help")
+	}
 	flags.BoolVar(&f.uncounted, "uncounted", false, "count no traffic, so that none is inferred: to measure what counting costs")
 	flags.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile to `file` until the daemon ends, for developers")
 	for _, name := range []string{"cpuprofile", "uncounted"} {
@@ -74,6 +79,16 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 		}
 	}
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event in detail")
+}
+
+// off are the offloads that are not to be used.
+func (f *daemonFlags) off() (names []string) {
+	for _, name := range offloadNames() {
+		if no := f.without[name]; no != nil && *no {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // portOf gives every overlay a port of its own, so that two run on one machine.
@@ -100,6 +115,7 @@ type daemon struct {
 	next   func() (string, error) // what to type next, once it is up; nil for nothing
 
 	metrics   netip.AddrPort
+	without   []string // offloads
 	uncounted bool
 
 	profile *os.File // nil for none
@@ -136,6 +152,7 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 	if d.wish, err = carrierWish(f.carrier); err != nil {
 		return d, err
 	}
+	d.without = f.off()
 	if d.uncounted = f.uncounted; f.metrics != "" {
 		if d.metrics, err = netip.ParseAddrPort(f.metrics); err != nil || !d.metrics.Addr().IsLoopback() {
 			return d, usagef("cannot serve totals at %q: give a loopback IP:PORT, such as 127.0.0.1:9100", f.metrics)

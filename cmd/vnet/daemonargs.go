@@ -29,6 +29,9 @@ func (f *daemonFlags) args() (argv []string) {
 		one("--carrier", f.carrier)
 	}
 	one("--metrics", f.metrics)
+	for _, name := range f.off() {
+		argv = append(argv, "--no-"+name)
+	}
 	if f.verbose {
 		argv = append(argv, "--verbose")
 	}

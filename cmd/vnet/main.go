@@ -64,6 +64,7 @@ func commands(c *cli) []*cobra.Command {
 		experimentCommand(c),
 		adaptCommand(c),
 		explainCommand(c),
+		offloadCommand(c),
 		countersCommand(c),
 		eventsCommand(c),
 		versionCommand(c),

@@ -43,6 +43,9 @@ func printStatus(t *table, s *api.Status) {
 	if s.GetCertificateEnds() != nil {
 		t.row("expires", since(s.GetCertificateEnds())+", renews itself")
 	}
+	for _, line := range offloadText(s.GetOffloads()) {
+		t.row("offloads", line)
+	}
 	for _, warning := range s.GetWarnings() {
 		t.row("warning", warning)
 	}

@@ -32,9 +32,3 @@ type Net interface {
 
 // pathSizer is a door that knows the MTU of the route to an address, as far as this machine can tell.
 type pathSizer interface{ PathMTU(to netip.AddrPort) int }
-
-// segmenting is a socket whose offload can be switched.
-type segmenting interface {
-	SetGSO(on bool)
-	GSO() (on bool, why string)
-}

@@ -152,29 +152,6 @@ func (e *Endpoint) Addr() netip.AddrPort { return e.sockets[0].LocalAddr() }
 // Strays is the number of datagrams that belonged to no link.
 func (e *Endpoint) Strays() uint64 { return e.strays.Load() }
 
-// SetGSO switches UDP_SEGMENT of all sockets that have it, while running.
-func (e *Endpoint) SetGSO(on bool) {
-	for _, s := range e.sockets {
-		if g, ok := s.(segmenting); ok {
-			g.SetGSO(on)
-		}
-	}
-}
-
-// GSO says whether all sockets send several datagrams a call, and why not.
-func (e *Endpoint) GSO() (on bool, why string) {
-	for _, s := range e.sockets {
-		g, ok := s.(segmenting)
-		if !ok {
-			return false, "this network has none"
-		}
-		if on, why = g.GSO(); !on {
-			return false, why
-		}
-	}
-	return on, why
-}
-
 // Run listens and carries until ctx ends, then closes all links. It waits for every goroutine the endpoint started.
 func (e *Endpoint) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

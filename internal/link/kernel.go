@@ -98,18 +98,8 @@ func (k Kernel) prepare(s *udpSocket, at netip.AddrPort) error {
 			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o.plain, socketBuffer)
 		}
 	}
-	_, probe := unix.GetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
-	switch {
-	case k.NoGSO:
-		s.noGSO("switched off")
-	case probe != nil:
-		s.noGSO("this kernel has no UDP_SEGMENT")
-	default:
-		s.gso.Store(true)
-	}
-	if !k.NoGRO {
-		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
-	}
+	s.SetGSO(!k.NoGSO)
+	s.SetGRO(!k.NoGRO)
 	if k.Control != nil {
 		if err := k.Control(s.fd); err != nil {
 			return fmt.Errorf("cannot prepare the socket: %w", err)
@@ -218,12 +208,13 @@ func zoneID(a netip.Addr) uint32 {
 // udpSocket is one UDP socket of the kernel. Reading blocks the calling thread: a wake-up through Go's poller costs 60 µs of
 // every request-response (measured, docs/performance.md).
 type udpSocket struct {
-	fd     int
-	v6     bool
-	local  netip.AddrPort
-	gso    atomic.Bool            // several datagrams a call
-	why    atomic.Pointer[string] // why not
-	closed atomic.Bool
-	users  atomic.Int32 // calls in progress, plus one until Close: the last to leave closes fd
-	reader reader       // owned by the one goroutine that reads
+	fd       int
+	v6       bool
+	local    netip.AddrPort
+	gso      offload      // several datagrams a call
+	gro      offload      // several datagrams as one
+	unmarked atomic.Int64 // until when there may be some without their size, Unix ns; 0 = never
+	closed   atomic.Bool
+	users    atomic.Int32 // calls in progress, plus one until Close: the last to leave closes fd
+	reader   reader       // owned by the one goroutine that reads
 }

@@ -65,7 +65,7 @@ func TestSegmentsArriveAsDatagrams(t *testing.T) {
 
 func TestRefusedBatchIsReplayed(t *testing.T) {
 	from, to := sockets(t, Kernel{})
-	if !from.gso.Load() {
+	if !from.gso.on.Load() {
 		t.Skip("this kernel has no UDP_SEGMENT")
 	}
 	want := bytes.Repeat([]byte("x"), 200) // 200 segments: more than any kernel takes in one call
@@ -81,6 +81,45 @@ func TestRefusedBatchIsReplayed(t *testing.T) {
 	from.SetGSO(true)
 	if on, why := from.GSO(); !on || why != "" {
 		t.Errorf("after it was switched on: %v, %q", on, why)
+	}
+}
+
+// TestDatagramsThatWaitSurviveGROBeingSwitchedOff: the kernel hands over what it had put together without the size.
+func TestDatagramsThatWaitSurviveGROBeingSwitchedOff(t *testing.T) {
+	from, to := sockets(t, Kernel{})
+	if on, _ := to.GRO(); !on {
+		t.Skip("this kernel has no UDP_GRO")
+	}
+	var want []byte
+	for i := range 5 {
+		d := bytes.Repeat([]byte{byte(i)}, 300)
+		header{kind: dgramRecords, lane: 1, link: 77, counter: uint64(254 + i)}.put(d)
+		want = append(want, d...)
+	}
+	want = want[:len(want)-100]
+	if err := from.WriteSegments(to.LocalAddr(), want, 300); err != nil {
+		t.Fatal(err)
+	}
+	to.SetGRO(false)
+	if on, why := to.GRO(); on || why != whySwitched {
+		t.Errorf("GRO is on: %v, %q", on, why)
+	}
+	if sizes := collect(t, to, want); len(sizes) != 5 || sizes[0] != 300 || sizes[4] != 200 {
+		t.Errorf("datagrams of %v bytes", sizes)
+	}
+	to.SetGRO(true)
+	if on, why := to.GRO(); !on || why != "" {
+		t.Errorf("GRO is off after it was switched on: %q", why)
+	}
+}
+
+func TestADatagramAloneIsNotCut(t *testing.T) {
+	d := make([]byte, 400)
+	header{kind: dgramRecords, lane: 1, link: 77, counter: 5}.put(d)
+	for _, b := range [][]byte{d, d[:10], nil, append([]byte{0x40}, d...)} {
+		if n := togetherSize(b); n != 0 {
+			t.Errorf("%d bytes are cut at %d", len(b), n)
+		}
 	}
 }
 

@@ -89,6 +89,7 @@ func (s *udpSocket) ReadBatch(bufs [][]byte, sizes, segs []int, from []netip.Add
 			segs[i] = groSize(r.control[i][:min(int(r.msgs[i].hdr.Controllen), groSpace)])
 			from[i] = addrOf(&r.names[i])
 		}
+		s.remark(bufs, sizes[:n], segs)
 		return n, nil
 	}
 }
@@ -134,44 +135,21 @@ func (s *udpSocket) WriteSegments(to netip.AddrPort, buf []byte, seg int) error 
 	if len(buf) <= seg {
 		return full(s.send(to, buf, 0))
 	}
-	if s.gso.Load() {
+	if s.gso.on.Load() {
 		err := s.send(to, buf, seg)
 		if err == nil || full(err) == ErrFull {
 			return full(err)
 		}
 		// The route's device may not segment (EIO), or the kernel refuse the size (EINVAL, EMSGSIZE): each on its own then.
-		if s.each(to, buf, seg) != nil {
-			return full(err)
+		if alone := s.each(to, buf, seg); alone != nil {
+			return full(alone)
 		}
 		if err == unix.EIO || err == unix.EINVAL {
-			s.noGSO("refused when sending: " + err.Error())
+			s.gso.off("refused when sending: " + err.Error())
 		}
 		return nil
 	}
 	return full(s.each(to, buf, seg))
-}
-
-func (s *udpSocket) noGSO(why string) {
-	s.why.Store(&why)
-	s.gso.Store(false)
-}
-
-// SetGSO switches UDP_SEGMENT while running. Switching it on forgets an earlier refusal.
-func (s *udpSocket) SetGSO(on bool) {
-	if !on {
-		s.noGSO("switched off")
-		return
-	}
-	s.why.Store(nil)
-	s.gso.Store(true)
-}
-
-// GSO says whether UDP_SEGMENT is in use, and why not.
-func (s *udpSocket) GSO() (on bool, why string) {
-	if w := s.why.Load(); w != nil {
-		why = *w
-	}
-	return s.gso.Load(), why
 }
 
 // each sends the datagrams one by one and returns the last error; some may have gone.

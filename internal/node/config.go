@@ -40,6 +40,7 @@ type Config struct {
 	Renewed   func(*pki.Identity) error                                            // keeps a renewed certificate; nil keeps it in memory only
 	Left      func()                                                               // called when the node has left the overlay; ends the daemon
 	Clients   func(conn *tls.Conn)                                                 // takes clients of the API from afar; nil refuses them; the Proxy's only
+	Off       []string                                                             // offloads that are not to be used, as in ParseOffload
 	Uncounted bool                                                                 // no traffic is counted, so none inferred: to measure what counting costs
 	Imagined  *vttif.Counter                                                       // reported with what the workers count: traffic that a simulation moves in a model, see Ways
 }
@@ -67,6 +68,11 @@ func (c *Config) validate() error {
 		return errors.New("cannot start a node without a store")
 	case c.Hub == nil && len(c.Proxy) == 0:
 		return errors.New("cannot start a host without the address of its Proxy; join again, or name it with --proxy ADDR")
+	}
+	for _, name := range c.Off {
+		if _, err := ParseOffload(name); err != nil {
+			return err
+		}
 	}
 	names := map[string]bool{}
 	for _, p := range c.Ports {

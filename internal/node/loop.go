@@ -37,6 +37,9 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 	case <-ctx.Done():
 		return nil
 	}
+	if err := n.startOffloads(); err != nil {
+		return err
+	}
 	s.under.tick(time.Now(), s) // before any port is read
 	s.startKeepers()
 	close(n.ready)

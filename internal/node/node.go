@@ -50,6 +50,8 @@ type Node struct {
 	probed chan heardProbe   // likewise
 	traces chan traced       // likewise
 
+	offload switches
+
 	disk   *store.Writer // of the cache
 	calls  calls         // answers we wait for
 	events *Events

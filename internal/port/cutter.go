@@ -88,7 +88,7 @@ func (c *cutter) put(p *ether.Packet) error {
 	whole := takes(o.takes.Load())&takesChecksum != 0
 	if !p.Offload.Partial() || whole && !p.Frame.DHCP() {
 		err := o.door.put(c.queue, p)
-		if !errors.Is(err, errOffload) || !o.blame(p) {
+		if !errors.Is(err, errOffload) || !o.blame(p, err) {
 			return err
 		}
 	}

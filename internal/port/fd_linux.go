@@ -102,7 +102,7 @@ func meaning(errno unix.Errno) error {
 	case unix.EBADFD, unix.ENXIO, unix.ENODEV:
 		return ErrGone
 	case unix.EINVAL, unix.EOPNOTSUPP:
-		return errOffload
+		return refusal(errno)
 	}
 	return errRefused
 }

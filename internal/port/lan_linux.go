@@ -79,7 +79,7 @@ func openLAN(c LANConfig) (*LAN, error) {
 	}
 	l := &LAN{name: c.Name, mac: mac, index: iface.Index, device: dev, gate: newGate()}
 	l.outlet.door = l
-	l.outlet.start(0, iface.MTU)
+	l.outlet.start(0, "", iface.MTU)
 	if err := l.open(c.Underlay); err != nil {
 		dev.close()
 		return nil, err
@@ -112,9 +112,12 @@ func (l *LAN) open(underlay []netip.AddrPort) error {
 
 func (l *LAN) setUp(underlay []netip.AddrPort) error {
 	fd := l.queue.fd
+	mtu := int(l.outlet.mtu.Load())
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err == nil {
 		l.vnet = true
-		l.outlet.start(takesAll, int(l.outlet.mtu.Load()))
+		l.outlet.start(takesAll, "", mtu)
+	} else {
+		l.outlet.start(0, "not by this kernel: PACKET_VNET_HDR: "+err.Error(), mtu)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
 		return fmt.Errorf("cannot ask for tags: %w", err)
@@ -243,6 +246,7 @@ func (l *LAN) Info() Info {
 		MTU:       int(l.outlet.mtu.Load()),
 		LAN:       true,
 		Offloads:  takes(l.outlet.takes.Load()).names(),
+		Off:       l.outlet.off(),
 		Interface: l.device.name,
 		Queues:    1,
 		Drops:     l.outlet.drops.reasons(),

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
@@ -18,7 +19,8 @@ const (
 	takesTSO4
 	takesTSO6
 	takesUSO
-	takesAll = takesChecksum | takesTSO4 | takesTSO6 | takesUSO
+	takesAll   = takesChecksum | takesTSO4 | takesTSO6 | takesUSO
+	takesCount = 4
 )
 
 func (t takes) names() []string {
@@ -67,19 +69,34 @@ var (
 	errOffload = errors.New("refused with these marks")
 )
 
+// refusal is errOffload in the kernel's own words.
+type refusal syscall.Errno
+
+func (r refusal) Error() string { return "refused when writing: " + syscall.Errno(r).Error() }
+
+func (r refusal) Is(target error) bool { return target == errOffload }
+
+// Why an offload that a port could use is off.
+const (
+	whySwitched = "switched off"
+	whyChecksum = "it needs csum"
+)
+
 // outlet makes of packets what its door takes. Any goroutine may use it.
 type outlet struct {
 	door  door
-	able  takes         // what the kernel said at the start; fixed
-	mtu   atomic.Int64  // bytes; 0 = not known, nothing is too long
-	takes atomic.Uint32 // a set of takes, part of able; shrinks when the kernel refuses one
+	able  takes                              // what the kernel said at the start; fixed
+	lacks string                             // why the rest is not in able; fixed
+	mtu   atomic.Int64                       // bytes; 0 = not known, nothing is too long
+	takes atomic.Uint32                      // a set of takes, part of able; shrinks when the kernel refuses one
+	why   [takesCount]atomic.Pointer[string] // of what is in able and not in takes, in the order of the bits
 	drops drops
 	pool  sync.Pool // of *cutter
 }
 
-// start sets what the door can take, all of which is used from now on.
-func (o *outlet) start(able takes, mtu int) {
-	o.able = able
+// start sets what the door can take, all of which is used from now on, and why it cannot take the rest.
+func (o *outlet) start(able takes, lacks string, mtu int) {
+	o.able, o.lacks = able, lacks
 	o.takes.Store(uint32(able))
 	o.mtu.Store(int64(mtu))
 }
@@ -90,9 +107,35 @@ func (o *outlet) use(names []string) (takes, error) {
 	if err != nil {
 		return 0, err
 	}
+	for i := range o.why {
+		why := whySwitched
+		if t&takesChecksum == 0 && takes(1<<i) != takesChecksum {
+			why = whyChecksum
+		}
+		o.why[i].Store(&why)
+	}
 	t &= o.able
 	o.takes.Store(uint32(t))
 	return t, nil
+}
+
+// off returns what is not in use, and why.
+func (o *outlet) off() map[string]string {
+	off := make(map[string]string)
+	has := takes(o.takes.Load())
+	for i, name := range takesAll.names() {
+		switch bit := takes(1 << i); {
+		case has&bit != 0:
+		case o.able&bit == 0:
+			off[name] = o.lacks
+		default:
+			off[name] = whySwitched
+			if why := o.why[i].Load(); why != nil {
+				off[name] = *why
+			}
+		}
+	}
+	return off
 }
 
 // write delivers packets to queue q and returns how many went whole.
@@ -102,7 +145,7 @@ func (o *outlet) write(q int, pkts []ether.Packet) (int, error) {
 		p := &pkts[i]
 		var err error
 		if o.takesWhole(p) {
-			if err = o.door.put(q, p); errors.Is(err, errOffload) && o.blame(p) {
+			if err = o.door.put(q, p); errors.Is(err, errOffload) && o.blame(p, err) {
 				err = o.finish(q, p)
 			}
 		} else {
@@ -186,7 +229,7 @@ func (o *outlet) fits(f ether.Frame, length int) bool {
 
 // blame is asked after the kernel has refused a packet: are the marks to blame, then that offload is used no more
 // and the packet may be tried again without; or the packet itself?
-func (o *outlet) blame(p *ether.Packet) bool {
+func (o *outlet) blame(p *ether.Packet, refused error) bool {
 	c := *p
 	if c.Offload == (ether.Offload{}) || c.Check() != nil {
 		return false
@@ -194,6 +237,12 @@ func (o *outlet) blame(p *ether.Packet) bool {
 	guilty := needs(p.Offload)
 	if guilty == 0 {
 		guilty = takesAll
+	}
+	why := refused.Error()
+	for i := range o.why {
+		if guilty&(1<<i) != 0 {
+			o.why[i].Store(&why)
+		}
 	}
 	o.takes.And(^uint32(guilty))
 	return true

@@ -1,6 +1,7 @@
 package port
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,7 +20,7 @@ type pickyDoor struct {
 func (d *pickyDoor) put(_ int, p *ether.Packet) error {
 	d.asked++
 	if p.Offload.Segmented() && needs(p.Offload)&d.refuses != 0 || p.Offload.Partial() && d.refuses&takesChecksum != 0 {
-		return errOffload
+		return refusal(syscall.EINVAL)
 	}
 	if d.keep {
 		d.got = append(d.got, clonePacket(p))
@@ -47,7 +48,7 @@ func TestRefusedOffloadIsUsedNoMore(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			d := &pickyDoor{refuses: row.refuses, keep: true}
 			o := outlet{door: d}
-			o.takes.Store(uint32(takesAll))
+			o.start(takesAll, "", 0)
 			for range 2 {
 				if n, err := o.write(0, []ether.Packet{row.r.packet()}); n != 1 || err != nil {
 					t.Fatalf("%d went, %v", n, err)
@@ -55,6 +56,14 @@ func TestRefusedOffloadIsUsedNoMore(t *testing.T) {
 			}
 			if left := takes(o.takes.Load()); left != row.left || d.asked != row.asked {
 				t.Errorf("left %v, want %v; asked %d times, want %d", left.names(), row.left.names(), d.asked, row.asked)
+			}
+			for name, why := range o.off() {
+				if why != "refused when writing: invalid argument" {
+					t.Errorf("%s is off: %s", name, why)
+				}
+			}
+			if got := len(o.off()) + len(row.left.names()); got != takesCount {
+				t.Errorf("%d offloads are told of", got)
 			}
 			for i := range d.got {
 				if err := ether.Complete(&d.got[i]); err != nil {
@@ -79,5 +88,26 @@ func TestLieIsNotBlamedOnTheKernel(t *testing.T) {
 	}
 	if left := takes(o.takes.Load()); left != takesAll {
 		t.Fatalf("left only %v", left.names())
+	}
+}
+
+func TestWhatIsOffHasAReason(t *testing.T) {
+	o := outlet{door: &pickyDoor{}}
+	o.start(takesAll&^takesUSO, "not by this kernel", 0)
+	steps := []struct {
+		use  []string
+		want map[string]string
+	}{
+		{[]string{"csum", "tso4", "tso6", "uso"}, map[string]string{"uso": "not by this kernel"}},
+		{[]string{"csum", "tso6"}, map[string]string{"tso4": whySwitched, "uso": "not by this kernel"}},
+		{[]string{}, map[string]string{"csum": whySwitched, "tso4": whyChecksum, "tso6": whyChecksum, "uso": "not by this kernel"}},
+	}
+	for _, s := range steps {
+		if _, err := o.use(s.use); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s.want, o.off()); diff != "" {
+			t.Errorf("use %v (-want +got):\n%s", s.use, diff)
+		}
 	}
 }

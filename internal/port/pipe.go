@@ -96,7 +96,7 @@ type pipeEnd struct {
 func newPipeEnd(name string, in, out *pipeQueue) *pipeEnd {
 	e := &pipeEnd{name: name, in: in, out: out, gate: newGate()}
 	e.outlet.door = e
-	e.outlet.start(takesAll, pipeMTU)
+	e.outlet.start(takesAll, "", pipeMTU)
 	return e
 }
 
@@ -131,6 +131,7 @@ func (e *pipeEnd) Info() Info {
 		Kind:     KindMemory,
 		MTU:      pipeMTU,
 		Offloads: takes(e.outlet.takes.Load()).names(),
+		Off:      e.outlet.off(),
 		Queues:   1,
 		Drops:    e.outlet.drops.reasons(),
 	}

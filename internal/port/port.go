@@ -49,11 +49,12 @@ const (
 // Info describes a port.
 type Info struct {
 	Kind      string
-	MAC       ether.MAC // of the interface; zero where it has none
-	MTU       int       // bytes behind the Ethernet header and its tags; 0 where nobody says
-	LAN       bool      // behind it is somebody's LAN, and not a VM of ours
-	Offloads  []string  // what the port takes unfinished: csum, tso4, tso6, uso
-	Interface string    // its name in the kernel, where QEMU plugs in, or "" for memory
+	MAC       ether.MAC         // of the interface; zero where it has none
+	MTU       int               // bytes behind the Ethernet header and its tags; 0 where nobody says
+	LAN       bool              // behind it is somebody's LAN, and not a VM of ours
+	Offloads  []string          // what the port takes unfinished: csum, tso4, tso6, uso
+	Off       map[string]string // which of these it does not, and why
+	Interface string            // its name in the kernel, where QEMU plugs in, or "" for memory
 	Queues    int
 	Drops     map[string]uint64 // Ethernet frames lost here since the port was opened, by reason
 }

@@ -50,7 +50,7 @@ func OpenQEMU(c QEMUConfig) (Port, error) {
 	}
 	q := &qemu{config: c, gate: newGate(), in: -1, out: -1, wake: -1, kick: -1, to: c.Remote}
 	q.outlet.door = q
-	q.outlet.start(0, 0)
+	q.outlet.start(0, "a socket of QEMU carries no marks", 0)
 	if err := q.open(); err != nil {
 		q.closeAll()
 		return nil, fmt.Errorf("cannot open port %q for QEMU at %s: %w", c.Name, c.Local, err)

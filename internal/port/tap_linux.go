@@ -141,11 +141,14 @@ func newTAP(c TAPConfig, kind string, fds []int, dev device) (*tap, error) {
 	if c.Name == "" {
 		c.Name = c.Interface
 	}
-	has := c.offers()
+	has, lacks := c.offers(), "left out by the configuration"
 	for _, fd := range fds {
-		var err error
-		if has, err = setUpQueue(fd, has); err != nil {
+		able, refused, err := setUpQueue(fd, has)
+		if err != nil {
 			return nil, fmt.Errorf("cannot set up TAP %q: %w", c.Interface, err)
+		}
+		if has = able; refused != nil {
+			lacks = "not by this kernel: TUNSETOFFLOAD: " + refused.Error()
 		}
 	}
 	mac, _, err := readHardware(fds[0], c.Interface)
@@ -161,31 +164,31 @@ func newTAP(c TAPConfig, kind string, fds []int, dev device) (*tap, error) {
 		t.queues = append(t.queues, queue{fd: fd, wake: wake})
 	}
 	t.outlet.door = t
-	t.outlet.start(has, c.MTU)
+	t.outlet.start(has, lacks, c.MTU)
 	return t, nil
 }
 
 // setUpQueue makes a queue non-blocking and tells the kernel what we take; it returns that set, smaller where
-// the kernel is too old (USO needs Linux 6.2).
-func setUpQueue(fd int, offer takes) (takes, error) {
+// the kernel is too old (USO needs Linux 6.2), and then what the kernel said.
+func setUpQueue(fd int, offer takes) (able takes, refused, err error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
-		return 0, fmt.Errorf("cannot make it non-blocking: %w", err)
+		return 0, nil, fmt.Errorf("cannot make it non-blocking: %w", err)
 	}
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, ether.OffloadLen); err != nil {
-		return 0, fmt.Errorf("cannot choose the length of marks: %w", err)
+		return 0, nil, fmt.Errorf("cannot choose the length of marks: %w", err)
 	}
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETLE, 1); err != nil {
-		return 0, fmt.Errorf("cannot choose the byte order of marks: %w", err)
+		return 0, nil, fmt.Errorf("cannot choose the byte order of marks: %w", err)
 	}
 	for {
 		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunOffloads(offer))
 		if err == nil {
-			return offer, nil
+			return offer, refused, nil
 		}
 		if offer&takesUSO == 0 {
-			return 0, fmt.Errorf("cannot choose offloads: %w", err)
+			return 0, nil, fmt.Errorf("cannot choose offloads: %w", err)
 		}
-		offer &^= takesUSO
+		offer, refused = offer&^takesUSO, err
 	}
 }
 
@@ -312,6 +315,7 @@ func (t *tap) Info() Info {
 		MTU:       int(t.outlet.mtu.Load()),
 		LAN:       t.kind == KindBridge,
 		Offloads:  takes(t.outlet.takes.Load()).names(),
+		Off:       t.outlet.off(),
 		Interface: t.iface,
 		Queues:    len(t.queues),
 		Drops:     t.outlet.drops.reasons(),

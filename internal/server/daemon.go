@@ -22,6 +22,7 @@ type Daemon interface {
 	ListNodes(context.Context, *api.ListNodesRequest) (*api.ListNodesResponse, error)
 	ListPorts(context.Context, *api.ListPortsRequest) (*api.ListPortsResponse, error)
 	ListInterfaces(context.Context, *api.ListInterfacesRequest) (*api.ListInterfacesResponse, error)
+	SetOffload(context.Context, *api.SetOffloadRequest) (*api.SetOffloadResponse, error)
 
 	// Links.
 	ListLinks(context.Context, *api.ListLinksRequest) (*api.ListLinksResponse, error)

@@ -30,6 +30,8 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 		return unary(ctx, d, body, d.ListPorts)
 	case "ListInterfaces":
 		return unary(ctx, d, body, d.ListInterfaces)
+	case "SetOffload":
+		return unary(ctx, d, body, d.SetOffload)
 	case "ListLinks":
 		return unary(ctx, d, body, d.ListLinks)
 	case "AddLink":

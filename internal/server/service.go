@@ -113,6 +113,10 @@ func (s service) RekeyLink(ctx context.Context, req *api.RekeyLinkRequest) (*api
 	return route(ctx, s, "RekeyLink", req, s.d.RekeyLink)
 }
 
+func (s service) SetOffload(ctx context.Context, req *api.SetOffloadRequest) (*api.SetOffloadResponse, error) {
+	return route(ctx, s, "SetOffload", req, s.d.SetOffload)
+}
+
 func (s service) SetLinkCarrier(ctx context.Context, req *api.SetLinkCarrierRequest) (*api.SetLinkCarrierResponse, error) {
 	return route(ctx, s, "SetLinkCarrier", req, s.d.SetLinkCarrier)
 }

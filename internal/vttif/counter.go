@@ -20,6 +20,7 @@ type Counter struct {
 	mask   uint64
 	gone   slot                  // tallies of pairs that gave way, whole
 	now    uint32                // ms, of the batch under way; the writer's
+	turns  atomic.Uint64         // how often At was called
 	traced []atomic.Uint32       // by slot: 1 + which series its bytes go to, 0 for none; the collector's
 	series [maxSeries]series     // bins of the strongest pairs
 	tracks [maxSeries]seriesUser // who has them; the collector's
@@ -61,7 +62,11 @@ func NewCounter(capacity int) *Counter {
 }
 
 // At tells the time, in ms of the node's own clock, of the frames that follow.
-func (c *Counter) At(ms uint32) { c.now = ms }
+// It is called once for frames that come together, a batch, and before every one of them.
+func (c *Counter) At(ms uint32) {
+	c.now = ms
+	bump(&c.turns, 1)
+}
 
 // Offered counts frames that a local port handed in: their bytes on the wire, how many, and whether they are bare
 // acknowledgements (ether.Frame.Bare).

@@ -121,9 +121,10 @@ func TestReportsAddUpToTheCounters(t *testing.T) {
 		d := NewDiffer("host1", 7)
 		sum := map[Pair]Tally{}
 		var other Tally
-		for seq := range uint64(rapid.IntRange(1, 8).Draw(t, "reports")) {
-			for range rapid.IntRange(0, 10).Draw(t, "frames") {
+		for seq := range uint64(rapid.IntRange(1, 12).Draw(t, "reports")) {
+			for range max(0, rapid.IntRange(-10, 10).Draw(t, "frames")) {
 				w := workers[rapid.IntRange(0, 1).Draw(t, "worker")]
+				w.At(uint32(100 * seq))
 				w.Offered(vm(rapid.IntRange(0, 3).Draw(t, "src")), vm(rapid.IntRange(0, 3).Draw(t, "dst")), 100, 1, false)
 			}
 			r := d.Report(uint32(100*seq), workers...)
@@ -158,7 +159,10 @@ func TestReportsAddUpToTheCounters(t *testing.T) {
 
 func TestAWorkerThatEndsLeavesNoTrace(t *testing.T) {
 	a, b, d := NewCounter(8), NewCounter(8), NewDiffer("host1", 7)
-	count := func(c *Counter) { c.Offered(vm(1), vm(2), 100, 1, false) }
+	count := func(c *Counter) {
+		c.At(0)
+		c.Offered(vm(1), vm(2), 100, 1, false)
+	}
 	for i, row := range []struct {
 		count, given []*Counter
 		want         uint64
@@ -179,6 +183,35 @@ func TestAWorkerThatEndsLeavesNoTrace(t *testing.T) {
 		if got != row.want {
 			t.Errorf("report %d: %d bytes, want %d", i, got, row.want)
 		}
+	}
+}
+
+// TestACounterThatRestsIsReadOnceItCounts: what a batch counts after a report has begun is in the next, also when no other batch
+// comes; then the counter is left alone until one does.
+func TestACounterThatRestsIsReadOnceItCounts(t *testing.T) {
+	c, d := NewCounter(8), NewDiffer("host1", 7)
+	count := func() { c.Offered(vm(1), vm(2), 100, 1, false) }
+	c.At(1)
+	steps := []struct{ before, want int }{{1, 100}, {1, 100}, {0, 0}, {0, 0}, {0, 0}}
+	for i, s := range steps {
+		for range s.before {
+			count()
+		}
+		got := 0
+		for _, delta := range d.Report(uint32(100*i), c).Deltas {
+			got += int(delta.OfferedBytes)
+		}
+		if got != s.want {
+			t.Errorf("report %d: %d bytes, want %d", i, got, s.want)
+		}
+	}
+	if !d.last[c].rests(c) {
+		t.Error("a counter at which nothing happens is read")
+	}
+	c.At(2)
+	count()
+	if r := d.Report(600, c); len(r.Deltas) != 1 || r.Deltas[0].OfferedBytes != 100 {
+		t.Errorf("after a rest: %+v", r.Deltas)
 	}
 }
 

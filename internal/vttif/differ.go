@@ -19,6 +19,8 @@ type reading struct {
 	pairs    map[Pair]Tally
 	reported Tally // of all deltas of pairs, so that what is neither reported nor present is known to be other
 	other    Tally
+	turns    uint64 // of the counter's batches
+	still    int    // readings in a row between which no batch began
 }
 
 // NewDiffer makes the differ of a node; boot must differ from one start of the node to the next.
@@ -72,8 +74,27 @@ func (r *Report) bound() {
 	r.Deltas = r.Deltas[:maxDeltas]
 }
 
+// stillAfter is after how many readings without a new batch a counter need not be read: the last batch may have gone on
+// into the first of them, but no batch lasts as long as it is from one reading to the next.
+const stillAfter = 2
+
+// rests reports whether nothing was counted since the reading before.
+func (last *reading) rests(c *Counter) bool {
+	turns := c.turns.Load()
+	if turns != last.turns {
+		last.turns, last.still = turns, 0
+		return false
+	}
+	last.still++
+	return last.still > stillAfter
+}
+
 // take adds what a counter counted since the reading before to sum, and returns what it counted besides.
 func (last *reading) take(c *Counter, now uint32, sum map[Pair]Tally) Tally {
+	if last.rests(c) {
+		c.age()
+		return Tally{}
+	}
 	gone := c.Gone() // before the pairs: what gives way in between is found at the next report
 	pairs := make(map[Pair]Tally, len(last.pairs))
 	var present Tally

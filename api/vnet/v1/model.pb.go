@@ -561,7 +561,9 @@ type Status struct {
 	// End of the certificate the node shows; it renews itself at two thirds of its life.
 	CertificateEnds *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=certificate_ends,json=certificateEnds,proto3" json:"certificate_ends,omitempty"`
 	// Number of the newest signed list of revoked keys and authorities that the node has stored; 0 before the first.
-	Trust         uint64 `protobuf:"varint,19,opt,name=trust,proto3" json:"trust,omitempty"`
+	Trust uint64 `protobuf:"varint,19,opt,name=trust,proto3" json:"trust,omitempty"`
+	// What the node leaves to the kernel, its sockets' first.
+	Offloads      []*Offload `protobuf:"bytes,20,rep,name=offloads,proto3" json:"offloads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,6 +731,86 @@ func (x *Status) GetTrust() uint64 {
 	return 0
 }
 
+func (x *Status) GetOffloads() []*Offload {
+	if x != nil {
+		return x.Offloads
+	}
+	return nil
+}
+
+// Work on frames that the kernel can do for the node, many at a time.
+type Offload struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// gso: several datagrams sent in one call (UDP_SEGMENT); gro: several received as one (UDP_GRO); csum: unfinished
+	// checksums; tso4, tso6, uso: super-frames of TCP over IPv4, TCP over IPv6, and UDP.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The port that uses it; empty: the udp sockets of the links.
+	Port string `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`
+	On   bool   `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	// Why it is off: by switch, or what the kernel said.
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Offload) Reset() {
+	*x = Offload{}
+	mi := &file_vnet_v1_model_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Offload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Offload) ProtoMessage() {}
+
+func (x *Offload) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Offload.ProtoReflect.Descriptor instead.
+func (*Offload) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Offload) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Offload) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *Offload) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *Offload) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type Node struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -748,7 +830,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_vnet_v1_model_proto_msgTypes[3]
+	mi := &file_vnet_v1_model_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +842,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[3]
+	mi := &file_vnet_v1_model_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +855,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{3}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Node) GetName() string {
@@ -852,7 +934,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_vnet_v1_model_proto_msgTypes[4]
+	mi := &file_vnet_v1_model_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +946,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[4]
+	mi := &file_vnet_v1_model_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +959,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{4}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VM) GetMac() string {
@@ -959,7 +1041,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_vnet_v1_model_proto_msgTypes[5]
+	mi := &file_vnet_v1_model_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1053,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[5]
+	mi := &file_vnet_v1_model_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1066,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{5}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Port) GetName() string {
@@ -1118,7 +1200,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_vnet_v1_model_proto_msgTypes[6]
+	mi := &file_vnet_v1_model_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1212,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[6]
+	mi := &file_vnet_v1_model_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1225,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{6}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Interface) GetName() string {
@@ -1245,7 +1327,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_vnet_v1_model_proto_msgTypes[7]
+	mi := &file_vnet_v1_model_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1339,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[7]
+	mi := &file_vnet_v1_model_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1352,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Link) GetName() string {
@@ -1445,7 +1527,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1539,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1552,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rule) GetId() uint64 {
@@ -1558,7 +1640,7 @@ type Overlay struct {
 
 func (x *Overlay) Reset() {
 	*x = Overlay{}
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1652,7 @@ func (x *Overlay) String() string {
 func (*Overlay) ProtoMessage() {}
 
 func (x *Overlay) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1665,7 @@ func (x *Overlay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
 func (*Overlay) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Overlay) GetGeneration() uint64 {
@@ -1663,7 +1745,7 @@ type OverlayNode struct {
 
 func (x *OverlayNode) Reset() {
 	*x = OverlayNode{}
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1757,7 @@ func (x *OverlayNode) String() string {
 func (*OverlayNode) ProtoMessage() {}
 
 func (x *OverlayNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1770,7 @@ func (x *OverlayNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayNode.ProtoReflect.Descriptor instead.
 func (*OverlayNode) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OverlayNode) GetName() string {
@@ -1736,7 +1818,7 @@ type OverlayPort struct {
 
 func (x *OverlayPort) Reset() {
 	*x = OverlayPort{}
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1830,7 @@ func (x *OverlayPort) String() string {
 func (*OverlayPort) ProtoMessage() {}
 
 func (x *OverlayPort) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1843,7 @@ func (x *OverlayPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayPort.ProtoReflect.Descriptor instead.
 func (*OverlayPort) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OverlayPort) GetName() string {
@@ -1793,7 +1875,7 @@ type OverlayLink struct {
 
 func (x *OverlayLink) Reset() {
 	*x = OverlayLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1887,7 @@ func (x *OverlayLink) String() string {
 func (*OverlayLink) ProtoMessage() {}
 
 func (x *OverlayLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1900,7 @@ func (x *OverlayLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayLink.ProtoReflect.Descriptor instead.
 func (*OverlayLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *OverlayLink) GetA() string {
@@ -1870,7 +1952,7 @@ type OverlayStep struct {
 
 func (x *OverlayStep) Reset() {
 	*x = OverlayStep{}
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +1964,7 @@ func (x *OverlayStep) String() string {
 func (*OverlayStep) ProtoMessage() {}
 
 func (x *OverlayStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +1977,7 @@ func (x *OverlayStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayStep.ProtoReflect.Descriptor instead.
 func (*OverlayStep) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OverlayStep) GetKind() string {
@@ -1939,7 +2021,7 @@ type TraceHop struct {
 
 func (x *TraceHop) Reset() {
 	*x = TraceHop{}
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2033,7 @@ func (x *TraceHop) String() string {
 func (*TraceHop) ProtoMessage() {}
 
 func (x *TraceHop) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2046,7 @@ func (x *TraceHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHop.ProtoReflect.Descriptor instead.
 func (*TraceHop) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TraceHop) GetNode() string {
@@ -2049,7 +2131,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2143,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2156,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Bound) GetValue() *durationpb.Duration {
@@ -2141,7 +2223,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2235,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2248,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *App) GetVersion() uint64 {
@@ -2226,7 +2308,7 @@ type Inference struct {
 
 func (x *Inference) Reset() {
 	*x = Inference{}
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2320,7 @@ func (x *Inference) String() string {
 func (*Inference) ProtoMessage() {}
 
 func (x *Inference) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2333,7 @@ func (x *Inference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inference.ProtoReflect.Descriptor instead.
 func (*Inference) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Inference) GetUpdateRateHz() float64 {
@@ -2349,7 +2431,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2443,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2456,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Group) GetName() string {
@@ -2461,7 +2543,7 @@ type Goal struct {
 
 func (x *Goal) Reset() {
 	*x = Goal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2473,7 +2555,7 @@ func (x *Goal) String() string {
 func (*Goal) ProtoMessage() {}
 
 func (x *Goal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2486,7 +2568,7 @@ func (x *Goal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goal.ProtoReflect.Descriptor instead.
 func (*Goal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Goal) GetPeriod() *durationpb.Duration {
@@ -2551,7 +2633,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2645,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2658,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Edge) GetA() string {
@@ -2656,7 +2738,7 @@ type TrafficEntry struct {
 
 func (x *TrafficEntry) Reset() {
 	*x = TrafficEntry{}
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +2750,7 @@ func (x *TrafficEntry) String() string {
 func (*TrafficEntry) ProtoMessage() {}
 
 func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +2763,7 @@ func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficEntry.ProtoReflect.Descriptor instead.
 func (*TrafficEntry) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TrafficEntry) GetSrc() string {
@@ -2789,7 +2871,7 @@ type Adaptation struct {
 
 func (x *Adaptation) Reset() {
 	*x = Adaptation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +2883,7 @@ func (x *Adaptation) String() string {
 func (*Adaptation) ProtoMessage() {}
 
 func (x *Adaptation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +2896,7 @@ func (x *Adaptation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Adaptation.ProtoReflect.Descriptor instead.
 func (*Adaptation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Adaptation) GetMode() AdaptationMode {
@@ -2937,7 +3019,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3031,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3044,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Refusal) GetA() string {
@@ -3011,7 +3093,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3105,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3118,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Bar) GetA() string {
@@ -3103,7 +3185,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3197,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3210,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Effect) GetGroup() string {
@@ -3198,7 +3280,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3292,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3305,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Lease) GetAgent() string {
@@ -3254,7 +3336,7 @@ type Way struct {
 
 func (x *Way) Reset() {
 	*x = Way{}
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3266,7 +3348,7 @@ func (x *Way) String() string {
 func (*Way) ProtoMessage() {}
 
 func (x *Way) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3279,7 +3361,7 @@ func (x *Way) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Way.ProtoReflect.Descriptor instead.
 func (*Way) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Way) GetA() string {
@@ -3337,7 +3419,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3349,7 +3431,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3362,7 +3444,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Explanation) GetA() string {
@@ -3489,7 +3571,7 @@ type AdaptedLink struct {
 
 func (x *AdaptedLink) Reset() {
 	*x = AdaptedLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +3583,7 @@ func (x *AdaptedLink) String() string {
 func (*AdaptedLink) ProtoMessage() {}
 
 func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +3596,7 @@ func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdaptedLink.ProtoReflect.Descriptor instead.
 func (*AdaptedLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AdaptedLink) GetA() string {
@@ -3565,7 +3647,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3577,7 +3659,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3590,7 +3672,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Proposal) GetId() uint64 {
@@ -3659,7 +3741,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3671,7 +3753,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3684,7 +3766,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Step) GetWhat() string {
@@ -3720,7 +3802,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3732,7 +3814,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3745,7 +3827,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Change) GetProposal() *Proposal {
@@ -3807,7 +3889,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3819,7 +3901,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3832,7 +3914,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Stage) GetName() string {
@@ -3860,7 +3942,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3872,7 +3954,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3885,7 +3967,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NodeCounters) GetNode() string {
@@ -3932,7 +4014,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4026,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4039,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Counters) GetEdgeIn() uint64 {
@@ -4046,7 +4128,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4058,7 +4140,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4071,7 +4153,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -4118,7 +4200,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"7\n" +
 	"\x05Drops\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\xec\x04\n" +
+	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\x9a\x05\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12\x18\n" +
@@ -4141,7 +4223,13 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"adaptation\x12\x17\n" +
 	"\aboot_id\x18\x11 \x01(\tR\x06bootId\x12E\n" +
 	"\x10certificate_ends\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x0fcertificateEnds\x12\x14\n" +
-	"\x05trust\x18\x13 \x01(\x04R\x05trust\"\x89\x02\n" +
+	"\x05trust\x18\x13 \x01(\x04R\x05trust\x12,\n" +
+	"\boffloads\x18\x14 \x03(\v2\x10.vnet.v1.OffloadR\boffloads\"S\n" +
+	"\aOffload\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\tR\x04port\x12\x0e\n" +
+	"\x02on\x18\x03 \x01(\bR\x02on\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\x89\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12\x18\n" +
@@ -4519,7 +4607,7 @@ func file_vnet_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_vnet_v1_model_proto_goTypes = []any{
 	(Role)(0),                     // 0: vnet.v1.Role
 	(NodeState)(0),                // 1: vnet.v1.NodeState
@@ -4532,124 +4620,126 @@ var file_vnet_v1_model_proto_goTypes = []any{
 	(*Hint)(nil),                  // 8: vnet.v1.Hint
 	(*Drops)(nil),                 // 9: vnet.v1.Drops
 	(*Status)(nil),                // 10: vnet.v1.Status
-	(*Node)(nil),                  // 11: vnet.v1.Node
-	(*VM)(nil),                    // 12: vnet.v1.VM
-	(*Port)(nil),                  // 13: vnet.v1.Port
-	(*Interface)(nil),             // 14: vnet.v1.Interface
-	(*Link)(nil),                  // 15: vnet.v1.Link
-	(*Rule)(nil),                  // 16: vnet.v1.Rule
-	(*Overlay)(nil),               // 17: vnet.v1.Overlay
-	(*OverlayNode)(nil),           // 18: vnet.v1.OverlayNode
-	(*OverlayPort)(nil),           // 19: vnet.v1.OverlayPort
-	(*OverlayLink)(nil),           // 20: vnet.v1.OverlayLink
-	(*OverlayStep)(nil),           // 21: vnet.v1.OverlayStep
-	(*TraceHop)(nil),              // 22: vnet.v1.TraceHop
-	(*Bound)(nil),                 // 23: vnet.v1.Bound
-	(*App)(nil),                   // 24: vnet.v1.App
-	(*Inference)(nil),             // 25: vnet.v1.Inference
-	(*Group)(nil),                 // 26: vnet.v1.Group
-	(*Goal)(nil),                  // 27: vnet.v1.Goal
-	(*Edge)(nil),                  // 28: vnet.v1.Edge
-	(*TrafficEntry)(nil),          // 29: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),            // 30: vnet.v1.Adaptation
-	(*Refusal)(nil),               // 31: vnet.v1.Refusal
-	(*Bar)(nil),                   // 32: vnet.v1.Bar
-	(*Effect)(nil),                // 33: vnet.v1.Effect
-	(*Lease)(nil),                 // 34: vnet.v1.Lease
-	(*Way)(nil),                   // 35: vnet.v1.Way
-	(*Explanation)(nil),           // 36: vnet.v1.Explanation
-	(*AdaptedLink)(nil),           // 37: vnet.v1.AdaptedLink
-	(*Proposal)(nil),              // 38: vnet.v1.Proposal
-	(*Step)(nil),                  // 39: vnet.v1.Step
-	(*Change)(nil),                // 40: vnet.v1.Change
-	(*Stage)(nil),                 // 41: vnet.v1.Stage
-	(*NodeCounters)(nil),          // 42: vnet.v1.NodeCounters
-	(*Counters)(nil),              // 43: vnet.v1.Counters
-	(*Event)(nil),                 // 44: vnet.v1.Event
-	nil,                           // 45: vnet.v1.Event.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*Offload)(nil),               // 11: vnet.v1.Offload
+	(*Node)(nil),                  // 12: vnet.v1.Node
+	(*VM)(nil),                    // 13: vnet.v1.VM
+	(*Port)(nil),                  // 14: vnet.v1.Port
+	(*Interface)(nil),             // 15: vnet.v1.Interface
+	(*Link)(nil),                  // 16: vnet.v1.Link
+	(*Rule)(nil),                  // 17: vnet.v1.Rule
+	(*Overlay)(nil),               // 18: vnet.v1.Overlay
+	(*OverlayNode)(nil),           // 19: vnet.v1.OverlayNode
+	(*OverlayPort)(nil),           // 20: vnet.v1.OverlayPort
+	(*OverlayLink)(nil),           // 21: vnet.v1.OverlayLink
+	(*OverlayStep)(nil),           // 22: vnet.v1.OverlayStep
+	(*TraceHop)(nil),              // 23: vnet.v1.TraceHop
+	(*Bound)(nil),                 // 24: vnet.v1.Bound
+	(*App)(nil),                   // 25: vnet.v1.App
+	(*Inference)(nil),             // 26: vnet.v1.Inference
+	(*Group)(nil),                 // 27: vnet.v1.Group
+	(*Goal)(nil),                  // 28: vnet.v1.Goal
+	(*Edge)(nil),                  // 29: vnet.v1.Edge
+	(*TrafficEntry)(nil),          // 30: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),            // 31: vnet.v1.Adaptation
+	(*Refusal)(nil),               // 32: vnet.v1.Refusal
+	(*Bar)(nil),                   // 33: vnet.v1.Bar
+	(*Effect)(nil),                // 34: vnet.v1.Effect
+	(*Lease)(nil),                 // 35: vnet.v1.Lease
+	(*Way)(nil),                   // 36: vnet.v1.Way
+	(*Explanation)(nil),           // 37: vnet.v1.Explanation
+	(*AdaptedLink)(nil),           // 38: vnet.v1.AdaptedLink
+	(*Proposal)(nil),              // 39: vnet.v1.Proposal
+	(*Step)(nil),                  // 40: vnet.v1.Step
+	(*Change)(nil),                // 41: vnet.v1.Change
+	(*Stage)(nil),                 // 42: vnet.v1.Stage
+	(*NodeCounters)(nil),          // 43: vnet.v1.NodeCounters
+	(*Counters)(nil),              // 44: vnet.v1.Counters
+	(*Event)(nil),                 // 45: vnet.v1.Event
+	nil,                           // 46: vnet.v1.Event.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
 }
 var file_vnet_v1_model_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Status.role:type_name -> vnet.v1.Role
-	46, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
-	47, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
+	47, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
+	48, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
-	46, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
-	0,  // 6: vnet.v1.Node.role:type_name -> vnet.v1.Role
-	1,  // 7: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	46, // 8: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
-	12, // 9: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	46, // 10: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
-	2,  // 11: vnet.v1.Port.state:type_name -> vnet.v1.PortState
-	9,  // 12: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
-	3,  // 13: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
-	4,  // 14: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
-	6,  // 15: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
-	5,  // 16: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	46, // 17: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
-	9,  // 18: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
-	18, // 19: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
-	12, // 20: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
-	20, // 21: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
-	0,  // 22: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
-	1,  // 23: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
-	19, // 24: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
-	16, // 25: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
-	47, // 26: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	47, // 27: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	47, // 28: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	46, // 29: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	46, // 30: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
-	26, // 31: vnet.v1.App.groups:type_name -> vnet.v1.Group
-	25, // 32: vnet.v1.App.inference:type_name -> vnet.v1.Inference
-	47, // 33: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
-	47, // 34: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
-	47, // 35: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
-	47, // 36: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
-	47, // 37: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
-	28, // 38: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
-	27, // 39: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
-	46, // 40: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
-	47, // 41: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
-	46, // 42: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 43: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	37, // 44: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	38, // 45: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	40, // 46: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	46, // 47: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
-	33, // 48: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
-	31, // 49: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
-	32, // 50: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
-	34, // 51: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
-	47, // 52: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
-	46, // 53: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
-	46, // 54: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
-	46, // 55: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
-	46, // 56: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
-	47, // 57: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
-	33, // 58: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
-	31, // 59: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
-	46, // 60: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	46, // 61: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	39, // 62: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	31, // 63: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
-	38, // 64: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	46, // 65: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	41, // 66: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	47, // 67: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	33, // 68: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
-	47, // 69: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	43, // 70: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 71: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	46, // 72: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	45, // 73: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	74, // [74:74] is the sub-list for method output_type
-	74, // [74:74] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	47, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
+	11, // 6: vnet.v1.Status.offloads:type_name -> vnet.v1.Offload
+	0,  // 7: vnet.v1.Node.role:type_name -> vnet.v1.Role
+	1,  // 8: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
+	47, // 9: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	13, // 10: vnet.v1.Node.vms:type_name -> vnet.v1.VM
+	47, // 11: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	2,  // 12: vnet.v1.Port.state:type_name -> vnet.v1.PortState
+	9,  // 13: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
+	3,  // 14: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
+	4,  // 15: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
+	6,  // 16: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
+	5,  // 17: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
+	47, // 18: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	9,  // 19: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
+	19, // 20: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
+	13, // 21: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
+	21, // 22: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
+	0,  // 23: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
+	1,  // 24: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
+	20, // 25: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
+	17, // 26: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
+	48, // 27: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	48, // 28: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	48, // 29: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	47, // 30: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	47, // 31: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	27, // 32: vnet.v1.App.groups:type_name -> vnet.v1.Group
+	26, // 33: vnet.v1.App.inference:type_name -> vnet.v1.Inference
+	48, // 34: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
+	48, // 35: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
+	48, // 36: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
+	48, // 37: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
+	48, // 38: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
+	29, // 39: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
+	28, // 40: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
+	47, // 41: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
+	48, // 42: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	47, // 43: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 44: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	38, // 45: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	39, // 46: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	41, // 47: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	47, // 48: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
+	34, // 49: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
+	32, // 50: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
+	33, // 51: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
+	35, // 52: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
+	48, // 53: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
+	47, // 54: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
+	47, // 55: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
+	47, // 56: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
+	47, // 57: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
+	48, // 58: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
+	34, // 59: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
+	32, // 60: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
+	47, // 61: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	47, // 62: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	40, // 63: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	32, // 64: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
+	39, // 65: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	47, // 66: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	42, // 67: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	48, // 68: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	34, // 69: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
+	48, // 70: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	44, // 71: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 72: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	47, // 73: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	46, // 74: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }
@@ -4657,15 +4747,15 @@ func file_vnet_v1_model_proto_init() {
 	if File_vnet_v1_model_proto != nil {
 		return
 	}
-	file_vnet_v1_model_proto_msgTypes[8].OneofWrappers = []any{}
-	file_vnet_v1_model_proto_msgTypes[17].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[9].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_model_proto_rawDesc), len(file_vnet_v1_model_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

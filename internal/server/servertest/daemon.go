@@ -36,6 +36,7 @@ type Daemon struct {
 	adapt    *api.Adaptation
 	plan     []*api.Way
 	live     lang.Live
+	off      map[string]bool // offloads
 }
 
 // Start is when the overlay of the tests came up.

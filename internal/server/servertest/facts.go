@@ -18,6 +18,7 @@ func (d *Daemon) GetStatus(context.Context, *api.GetStatusRequest) (*api.GetStat
 		Node: d.name, Role: api.Role_ROLE_HOST, Overlay: "vnet", Version: "0.1.0", BootId: "b1", Started: at(0), Uptime: durationpb.New(90 * time.Second),
 		Star: api.LinkState_LINK_STATE_UP, StarText: "tcp to 192.0.2.1:7946, 5.1 ms", Ports: 2, Links: uint32(len(d.links)), LinksUp: uint32(len(d.links)),
 		Rules: uint32(len(d.rules)), Nodes: 5, Drops: []*api.Drops{{Reason: "queue full", Frames: 3}},
+		Offloads: d.offloads(),
 		Warnings: []string{"port lan0 is blocked: it hears port lan0 of host2"},
 	}}, nil
 }
@@ -137,4 +138,35 @@ func (d *Daemon) WatchEvents(ctx context.Context, req *api.WatchEventsRequest, s
 		<-ctx.Done()
 	}
 	return nil
+}
+
+// offloads is one that is on, one that the kernel lacks, and those of SetOffload; the lock is held.
+func (d *Daemon) offloads() []*api.Offload {
+	all := []*api.Offload{
+		{Name: "gso"}, {Name: "gro"}, {Name: "csum", Port: "vm1"}, {Name: "tso4", Port: "vm1"}, {Name: "tso6", Port: "vm1"},
+		{Name: "uso", Port: "vm1", Why: "not by this kernel: TUNSETOFFLOAD: invalid argument"},
+	}
+	for _, o := range all {
+		if o.Why == "" {
+			o.On = !d.off[o.Name]
+		}
+		if d.off[o.Name] {
+			o.Why = "switched off"
+		}
+	}
+	return all
+}
+
+// SetOffload remembers the switch.
+func (d *Daemon) SetOffload(_ context.Context, req *api.SetOffloadRequest) (*api.SetOffloadResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.off == nil {
+		d.off = map[string]bool{}
+	}
+	for _, name := range map[string][]string{"tso": {"tso4", "tso6"}}[req.GetName()] {
+		d.off[name] = !req.GetOn()
+	}
+	d.off[req.GetName()] = !req.GetOn()
+	return &api.SetOffloadResponse{Offloads: d.offloads()}, nil
 }

@@ -48,6 +48,8 @@ const (
 	DaemonListPortsProcedure = "/vnet.v1.Daemon/ListPorts"
 	// DaemonListInterfacesProcedure is the fully-qualified name of the Daemon's ListInterfaces RPC.
 	DaemonListInterfacesProcedure = "/vnet.v1.Daemon/ListInterfaces"
+	// DaemonSetOffloadProcedure is the fully-qualified name of the Daemon's SetOffload RPC.
+	DaemonSetOffloadProcedure = "/vnet.v1.Daemon/SetOffload"
 	// DaemonListLinksProcedure is the fully-qualified name of the Daemon's ListLinks RPC.
 	DaemonListLinksProcedure = "/vnet.v1.Daemon/ListLinks"
 	// DaemonAddLinkProcedure is the fully-qualified name of the Daemon's AddLink RPC.
@@ -139,6 +141,9 @@ type DaemonClient interface {
 	ListPorts(context.Context, *v1.ListPortsRequest) (*v1.ListPortsResponse, error)
 	// Every network interface of the node's machine and whether it may become a port.
 	ListInterfaces(context.Context, *v1.ListInterfacesRequest) (*v1.ListInterfacesResponse, error)
+	// Switches an offload of the node until it ends, on all its sockets or ports; no frame is lost. Status.offloads tells what
+	// is in use. Switching one on tries again what the kernel has refused.
+	SetOffload(context.Context, *v1.SetOffloadRequest) (*v1.SetOffloadResponse, error)
 	ListLinks(context.Context, *v1.ListLinksRequest) (*v1.ListLinksResponse, error)
 	// Opens a link from the node to another; answers when the link is proven both ways, or at once with no_wait.
 	AddLink(context.Context, *v1.AddLinkRequest) (*v1.AddLinkResponse, error)
@@ -248,6 +253,12 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			httpClient,
 			baseURL+DaemonListInterfacesProcedure,
 			connect.WithSchema(daemonMethods.ByName("ListInterfaces")),
+			connect.WithClientOptions(opts...),
+		),
+		setOffload: connect.NewClient[v1.SetOffloadRequest, v1.SetOffloadResponse](
+			httpClient,
+			baseURL+DaemonSetOffloadProcedure,
+			connect.WithSchema(daemonMethods.ByName("SetOffload")),
 			connect.WithClientOptions(opts...),
 		),
 		listLinks: connect.NewClient[v1.ListLinksRequest, v1.ListLinksResponse](
@@ -499,6 +510,7 @@ type daemonClient struct {
 	listNodes      *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
 	listPorts      *connect.Client[v1.ListPortsRequest, v1.ListPortsResponse]
 	listInterfaces *connect.Client[v1.ListInterfacesRequest, v1.ListInterfacesResponse]
+	setOffload     *connect.Client[v1.SetOffloadRequest, v1.SetOffloadResponse]
 	listLinks      *connect.Client[v1.ListLinksRequest, v1.ListLinksResponse]
 	addLink        *connect.Client[v1.AddLinkRequest, v1.AddLinkResponse]
 	deleteLink     *connect.Client[v1.DeleteLinkRequest, v1.DeleteLinkResponse]
@@ -571,6 +583,15 @@ func (c *daemonClient) ListPorts(ctx context.Context, req *v1.ListPortsRequest) 
 // ListInterfaces calls vnet.v1.Daemon.ListInterfaces.
 func (c *daemonClient) ListInterfaces(ctx context.Context, req *v1.ListInterfacesRequest) (*v1.ListInterfacesResponse, error) {
 	response, err := c.listInterfaces.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SetOffload calls vnet.v1.Daemon.SetOffload.
+func (c *daemonClient) SetOffload(ctx context.Context, req *v1.SetOffloadRequest) (*v1.SetOffloadResponse, error) {
+	response, err := c.setOffload.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -930,6 +951,9 @@ type DaemonHandler interface {
 	ListPorts(context.Context, *v1.ListPortsRequest) (*v1.ListPortsResponse, error)
 	// Every network interface of the node's machine and whether it may become a port.
 	ListInterfaces(context.Context, *v1.ListInterfacesRequest) (*v1.ListInterfacesResponse, error)
+	// Switches an offload of the node until it ends, on all its sockets or ports; no frame is lost. Status.offloads tells what
+	// is in use. Switching one on tries again what the kernel has refused.
+	SetOffload(context.Context, *v1.SetOffloadRequest) (*v1.SetOffloadResponse, error)
 	ListLinks(context.Context, *v1.ListLinksRequest) (*v1.ListLinksResponse, error)
 	// Opens a link from the node to another; answers when the link is proven both ways, or at once with no_wait.
 	AddLink(context.Context, *v1.AddLinkRequest) (*v1.AddLinkResponse, error)
@@ -1035,6 +1059,12 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		DaemonListInterfacesProcedure,
 		svc.ListInterfaces,
 		connect.WithSchema(daemonMethods.ByName("ListInterfaces")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonSetOffloadHandler := connect.NewUnaryHandlerSimple(
+		DaemonSetOffloadProcedure,
+		svc.SetOffload,
+		connect.WithSchema(daemonMethods.ByName("SetOffload")),
 		connect.WithHandlerOptions(opts...),
 	)
 	daemonListLinksHandler := connect.NewUnaryHandlerSimple(
@@ -1287,6 +1317,8 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonListPortsHandler.ServeHTTP(w, r)
 		case DaemonListInterfacesProcedure:
 			daemonListInterfacesHandler.ServeHTTP(w, r)
+		case DaemonSetOffloadProcedure:
+			daemonSetOffloadHandler.ServeHTTP(w, r)
 		case DaemonListLinksProcedure:
 			daemonListLinksHandler.ServeHTTP(w, r)
 		case DaemonAddLinkProcedure:
@@ -1390,6 +1422,10 @@ func (UnimplementedDaemonHandler) ListPorts(context.Context, *v1.ListPortsReques
 
 func (UnimplementedDaemonHandler) ListInterfaces(context.Context, *v1.ListInterfacesRequest) (*v1.ListInterfacesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.ListInterfaces is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) SetOffload(context.Context, *v1.SetOffloadRequest) (*v1.SetOffloadResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetOffload is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) ListLinks(context.Context, *v1.ListLinksRequest) (*v1.ListLinksResponse, error) {
