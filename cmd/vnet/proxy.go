@@ -98,7 +98,7 @@ func (d *daemon) proxyConfig(name, nodeName string) (proxy.Config, error) {
 		return proxy.Config{}, err
 	}
 	id, err := pki.LoadIdentity(d.state)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && now.After(id.RenewAt()) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (now.After(id.RenewAt()) || id.Early(now)) {
 		if id, err = foundIdentity(signer(ca, old), id, nodeName, now); err == nil {
 			err = id.Save(d.state)
 		}

@@ -65,7 +65,7 @@ type PlaceChange struct {
 
 // Locator knows where each MAC lives. It belongs to the Proxy's control goroutine.
 //
-// A node's announcements are ordered by (boot, seq), and stale ones ignored. Declared places beat learned ones. A node that
+// A node's announcements are ordered by seq within a boot, and stale ones ignored. Declared places beat learned ones. A node that
 // is gone keeps its places (the data plane outlives the control plane) and they do not age until it is back.
 type Locator struct {
 	places map[ether.MAC]*placed
@@ -89,6 +89,7 @@ type placed struct {
 // reporter is one node as a source of announcements.
 type reporter struct {
 	boot, seq uint64
+	greeted   bool // boot is what its Hello said
 	away      bool
 }
 
@@ -100,7 +101,7 @@ func NewLocator() *Locator {
 // Announce takes what a node saw on its ports.
 func (l *Locator) Announce(now time.Time, node overlay.Name, a Announce) []PlaceChange {
 	r := l.reporter(node)
-	if a.Boot < r.boot || a.Boot == r.boot && a.Seq <= r.seq {
+	if a.Boot < r.boot || a.Boot == r.boot && a.Seq <= r.seq || r.greeted && a.Boot != r.boot {
 		return nil
 	}
 	r.boot, r.seq = a.Boot, a.Seq
@@ -142,9 +143,15 @@ func (l *Locator) Heard(now time.Time, node overlay.Name, mac ether.MAC) {
 	}
 }
 
-// NodeHere says that a node's control stream is there. Its places have their full age once more.
-func (l *Locator) NodeHere(now time.Time, node overlay.Name) {
-	l.reporter(node).away = false
+// NodeHere says that a node's control stream is there, and which start of its daemon is behind it: only what that announces counts
+// from now on, also if its boot is the lower number because the clock of its machine was set back. Its places have their full
+// age once more.
+func (l *Locator) NodeHere(now time.Time, node overlay.Name, boot uint64) {
+	r := l.reporter(node)
+	r.away, r.greeted = false, true
+	if r.boot != boot {
+		r.boot, r.seq = boot, 0
+	}
 	for _, p := range l.places {
 		if p.Node == node {
 			p.heard = now

@@ -156,6 +156,30 @@ func TestDeclaredBeatsLearned(t *testing.T) {
 	}
 }
 
+// A machine without a battery starts in 1970: what its daemon says counts all the same, and what an earlier one said does not any
+// more.
+func TestAClockSetBackSilencesNobody(t *testing.T) {
+	l, now := NewLocator(), noon()
+	say := func(boot, seq uint64, mac byte) string {
+		return placeLines(l.Announce(now, "a", Announce{Boot: boot, Seq: seq, Seen: sight(1, mac, "").Seen}))
+	}
+	l.NodeHere(now, "a", 1000)
+	if got := say(1000, 5, 1); got != "learned 1@a #0" {
+		t.Fatal(got)
+	}
+	l.NodeGone("a")
+	l.NodeHere(now, "a", 7)
+	if got := say(7, 1, 2); got != "learned 2@a #0" {
+		t.Errorf("after a start with the clock set back: %q", got)
+	}
+	if got := say(1000, 6, 3); got != "" {
+		t.Errorf("a straggler of the start before: %q", got)
+	}
+	if got := say(7, 1, 4); got != "" {
+		t.Errorf("the same announcement twice: %q", got)
+	}
+}
+
 func TestPlacesOutliveTheirNodesControlStream(t *testing.T) {
 	l, now := NewLocator(), noon()
 	l.Announce(now, "a", sight(1, 1, ""))
@@ -163,7 +187,7 @@ func TestPlacesOutliveTheirNodesControlStream(t *testing.T) {
 	if got := l.Tick(now.Add(time.Hour)); len(got) > 0 || !l.Away("a") {
 		t.Fatal("gone with the control stream:", placeLines(got))
 	}
-	l.NodeHere(now.Add(time.Hour), "a")
+	l.NodeHere(now.Add(time.Hour), "a", 1)
 	if got := placeLines(l.Tick(now.Add(time.Hour + macAgeing))); got != "gone 1@a #0" {
 		t.Fatalf("ages %q after the node is back", got)
 	}
@@ -213,7 +237,7 @@ func TestEffectsTellTheDirectory(t *testing.T) {
 			case 1:
 				l.NodeGone(node)
 			case 2:
-				l.NodeHere(now, node)
+				l.NodeHere(now, node, 1)
 			case 3:
 				changes = l.Declare(now, Place{MAC: guest(mac), Node: node, Port: "p"})
 			case 4:

@@ -52,7 +52,7 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 			}
 		}
 	})
-	out.Warnings = append(out.Warnings, n.trustWarnings(time.Now())...)
+	out.Warnings = append(out.Warnings, n.trustWarnings(n.Wall())...)
 	out.Offloads = n.offloads()
 	_, out.Trust = n.trust.List()
 	out.CertificateEnds = timestamppb.New(n.Identity().Expires())

@@ -41,18 +41,20 @@ type renewal struct {
 }
 
 // tick asks for a new certificate when it is time: at two thirds of the life of
-// the old one, or soon when a new CA signs.
+// the old one, or soon when a new CA signs, or when the old one is of a day that
+// has not come: the Proxy's clock was wrong.
 func (r *renewal) tick(now time.Time, s *state) {
 	if now.Before(r.lookAt) {
 		return
 	}
 	r.lookAt = now.Add(renewLook)
 	id := s.n.Identity()
-	s.warnOfEnd(now, id, r.lastErr)
+	wall := s.n.Wall()
+	s.warnOfEnd(wall, id, r.lastErr)
 	if s.n.isProxy() || r.trying || now.Before(r.tryAt) || s.n.starLink() == nil {
 		return // the Proxy renews its own
 	}
-	if due := dueAt(id); now.Before(due) && id.CA == s.n.trust.Signer() {
+	if due := dueAt(id); wall.Before(due) && !id.Early(wall) && id.CA == s.n.trust.Signer() {
 		return
 	}
 	r.trying, r.tryAt = true, now.Add(renewEvery)

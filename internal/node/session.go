@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
@@ -162,7 +161,7 @@ func (n *Node) fromProxy(l *link.Link, message any) {
 }
 
 func (s *state) welcomed(m control.Welcome) {
-	s.clockSeen(time.Now(), m.Now)
+	s.clockSeen(s.n.Wall(), m.Now)
 	s.proxy, s.generation = m.Proxy, m.Generation
 	s.flood.Off = !m.Flood
 	s.refloods()

@@ -48,6 +48,9 @@ func (n *Node) Trust() *pki.Trust { return n.trust }
 // Identity is what the node shows others now.
 func (n *Node) Identity() *pki.Identity { return n.identity.Load() }
 
+// Wall is the machine's clock by its calendar, which people and other machines set: certificates go by it, and nothing else does.
+func (n *Node) Wall() time.Time { return n.Identity().Now() }
+
 // Renew has the node show another certificate, for the same key, from now on.
 func (n *Node) Renew(id *pki.Identity) {
 	n.identity.Store(id)

@@ -120,6 +120,12 @@ func (id *Identity) RenewAt() time.Time {
 	return RenewAt(id.Cert.Leaf.NotBefore, id.Cert.Leaf.NotAfter)
 }
 
+// Early says that its certificate is not good yet: it was made while a clock, the Proxy's or this one, was wrong. A fresh one
+// mends that.
+func (id *Identity) Early(now time.Time) bool {
+	return now.Before(id.Cert.Leaf.NotBefore.Add(-ClockSkew))
+}
+
 // Key is the fingerprint of its key, by which others know it.
 func (id *Identity) Key() Key { return fingerprint(id.Cert.Leaf) }
 
@@ -156,6 +162,9 @@ func (id *Identity) Renewed(leafDER, caDER []byte) (*Identity, error) {
 func (id *Identity) believes(ca Key) bool {
 	return ca == id.CA || id.Trust != nil && id.Trust.Believes(ca)
 }
+
+// Now is the clock that certificates are judged by.
+func (id *Identity) Now() time.Time { return id.now() }
 
 func (id *Identity) now() time.Time {
 	if id.Time != nil {

@@ -28,7 +28,7 @@ func (h *hub) attached(now time.Time, peer overlay.Name, l *link.Link, hello con
 	h.register(peer, hello)
 	h.p.compareTrust(peer, hello.Trust)
 	h.p.seen(peer, l)
-	h.places.NodeHere(now, peer)
+	h.places.NodeHere(now, peer, hello.Boot)
 	h.tell(peer, h.welcome())
 	h.tell(peer, h.tune())
 	h.tell(peer, control.Directory{Version: h.listed, Full: true, Places: h.places.Snapshot()})
@@ -83,7 +83,7 @@ func (h *hub) registerSelf() {
 func (h *hub) welcome() control.Welcome {
 	return control.Welcome{
 		Proxy: h.record.Proxy, Overlay: h.p.cfg.Node.Identity.Overlay, Boot: h.p.cfg.Node.Boot,
-		Generation: h.record.Generation, Bound: h.bound.Value().Value, Flood: h.record.Flood, ProbeKey: h.key, Now: time.Now(),
+		Generation: h.record.Generation, Bound: h.bound.Value().Value, Flood: h.record.Flood, ProbeKey: h.key, Now: h.node.Wall(),
 	}
 }
 

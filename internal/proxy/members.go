@@ -23,7 +23,8 @@ import (
 func (p *Proxy) gate() pki.Gate {
 	return pki.Gate{
 		CA:    p.authority.joiningCA(),
-		Check: func(a pki.Application) error { return p.ledger().Check(time.Now(), a) },
+		Time:  p.node.Wall,
+		Check: func(a pki.Application) error { return p.ledger().Check(p.node.Wall(), a) },
 		Admit: func(a pki.Application) (pki.Member, error) {
 			if overlay.Name(a.Name) == p.node.Name() {
 				return pki.Member{}, fmt.Errorf("%w: %q is the Proxy's own", pki.ErrName, a.Name)
@@ -31,7 +32,7 @@ func (p *Proxy) gate() pki.Gate {
 			if p.node.Trust().Refuses(a.Key) {
 				return pki.Member{}, fmt.Errorf("%w: its key was revoked", pki.ErrToken)
 			}
-			m, replaced, err := p.ledger().Admit(time.Now(), a)
+			m, replaced, err := p.ledger().Admit(p.node.Wall(), a)
 			if err == nil && replaced != (pki.Key{}) && !m.Waiting {
 				p.replaced(a.Name, replaced)
 			}
@@ -89,7 +90,7 @@ func (p *Proxy) CreateToken(_ context.Context, req *vnetv1.CreateTokenRequest) (
 	if len(addrs) == 0 {
 		return nil, precondition("cannot make a token: the Proxy knows no address of its own that a host could reach; name one with --address HOST:PORT")
 	}
-	t, err := p.ledger().Create(time.Now(), p.authority.joiningCA(), addrs, terms)
+	t, err := p.ledger().Create(p.node.Wall(), p.authority.joiningCA(), addrs, terms)
 	if err != nil {
 		return nil, invalid("%w", err)
 	}
@@ -98,7 +99,7 @@ func (p *Proxy) CreateToken(_ context.Context, req *vnetv1.CreateTokenRequest) (
 
 // ListTokens tells of tokens what is no secret.
 func (p *Proxy) ListTokens(context.Context, *vnetv1.ListTokensRequest) (*vnetv1.ListTokensResponse, error) {
-	now := time.Now()
+	now := p.node.Wall()
 	if err := p.ledger().Prune(now); err != nil {
 		return nil, err
 	}
@@ -244,7 +245,7 @@ func (p *Proxy) seen(peer overlay.Name, l *link.Link) {
 	p.tasks.Go(func() {
 		m, known, err := p.ledger().Member(string(peer))
 		if err == nil && (!known || m.Key == pki.Key{}) && !p.node.Trust().Refuses(key) {
-			err = p.ledger().Seen(time.Now(), string(peer), key, m.Expires)
+			err = p.ledger().Seen(p.node.Wall(), string(peer), key, m.Expires)
 		}
 		if err != nil {
 			p.cfg.Log.Warn("key not registered", "node", peer, "error", err)

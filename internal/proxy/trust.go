@@ -103,7 +103,7 @@ func (p *Proxy) newList(ctx context.Context, edit func(*pki.List)) error {
 
 // newListLocked is newList with the authority's mu held.
 func (p *Proxy) newListLocked(edit func(*pki.List)) error {
-	a, now := p.authority, time.Now()
+	a, now := p.authority, p.node.Wall()
 	_, number := p.node.Trust().List()
 	list := pki.List{Overlay: a.ca.Overlay(), Number: number + 1, Made: now.UTC(), Roots: [][]byte{a.ca.Certificate()}}
 	signers := []*pki.CA{a.ca}
@@ -220,7 +220,7 @@ func (p *Proxy) compareTrust(peer overlay.Name, has uint64) {
 
 // revoke puts a key out for ever.
 func (p *Proxy) revoke(ctx context.Context, r pki.Revocation) (told, error) {
-	r.When = time.Now().UTC()
+	r.When = p.node.Wall().UTC()
 	return p.publish(ctx, func(l *pki.List) {
 		if !slices.ContainsFunc(l.Revoked, func(o pki.Revocation) bool { return o.Key == r.Key }) {
 			l.Revoked = append(l.Revoked, r)
@@ -303,7 +303,7 @@ func (p *Proxy) certify(from overlay.Name, csr []byte) control.Answer {
 		p.cfg.Log.Warn("certificate not renewed", "node", from, "error", err)
 		return control.Answer{Code: "failed_precondition", Error: err.Error()}
 	}
-	ca, now := p.authority.signingCA(), time.Now()
+	ca, now := p.authority.signingCA(), p.node.Wall()
 	key, cert, err := ca.Renew(csr, string(from), now)
 	if err != nil {
 		return refuse(err)
@@ -363,7 +363,7 @@ func (p *Proxy) beginRotation(ctx context.Context, force bool) error {
 	if p.authority.old != nil {
 		return precondition("cannot replace the certificate authority again: the one before is still believed; end that with: vnet ca rotate --finish")
 	}
-	ca, err := pki.NewCA(p.authority.ca.Overlay(), time.Now())
+	ca, err := pki.NewCA(p.authority.ca.Overlay(), p.node.Wall())
 	if err != nil {
 		return err
 	}
@@ -396,7 +396,7 @@ func (p *Proxy) finishRotation(ctx context.Context) error {
 
 // renewOwn gives the Proxy itself a fresh certificate.
 func (p *Proxy) renewOwn(ca *pki.CA) error {
-	id, err := ca.Reissue(p.node.Identity(), time.Now(), pki.LeafLife)
+	id, err := ca.Reissue(p.node.Identity(), p.node.Wall(), pki.LeafLife)
 	if err == nil && p.cfg.Vault != nil {
 		err = p.cfg.Vault.SaveIdentity(id)
 	}
@@ -412,7 +412,7 @@ func (p *Proxy) keepKeys(ctx context.Context) {
 	ticker := time.NewTicker(lookAtKeys)
 	defer ticker.Stop()
 	for {
-		if err := p.lookAtKeys(ctx, time.Now()); err != nil {
+		if err := p.lookAtKeys(ctx, p.node.Wall()); err != nil {
 			p.event("warning", fmt.Sprintf("cannot look after the Proxy's keys: %v", err), nil)
 		}
 		select {
@@ -424,7 +424,7 @@ func (p *Proxy) keepKeys(ctx context.Context) {
 }
 
 func (p *Proxy) lookAtKeys(ctx context.Context, now time.Time) error {
-	if now.After(p.node.Identity().RenewAt()) {
+	if id := p.node.Identity(); now.After(id.RenewAt()) || id.Early(now) {
 		if err := p.renewOwn(p.authority.joiningCA()); err != nil {
 			return err
 		}

@@ -44,24 +44,16 @@ func TestWriterWritesTheLastOfEachKey(t *testing.T) {
 
 var errFull = errors.New("disk is full")
 
-// full is a store on a disk that may be full.
-type full struct {
-	engine
-	now atomic.Bool
-}
-
-func (f *full) update(do func(Tx) error) error {
-	if f.now.Load() {
-		return errFull
-	}
-	return f.engine.update(do)
-}
-
 func TestWriterKeepsWhatADiskRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := &full{engine: Memory().engine}
-		disk.now.Store(true)
-		s := &Store{engine: disk}
+		var full atomic.Bool
+		full.Store(true)
+		s := Troubled(Memory(), func() error {
+			if full.Load() {
+				return errFull
+			}
+			return nil
+		})
 		var said []error
 		w, end := writer(s, func(err error) { said = append(said, err) })
 		defer end()
@@ -72,7 +64,7 @@ func TestWriterKeepsWhatADiskRefused(t *testing.T) {
 				t.Errorf("a full disk settles with %v", err)
 			}
 		}
-		disk.now.Store(false)
+		full.Store(false)
 		time.Sleep(again)
 		synctest.Wait()
 		if got := content(t, s, "b"); got != "k=2 old=kept" {
