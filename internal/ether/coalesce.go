@@ -2,8 +2,8 @@ package ether
 
 import "encoding/binary"
 
-// Coalescer joins the pieces of TCP super-frames that arrive one behind the other. It belongs to one worker; its
-// zero value is ready.
+// Coalescer joins the pieces of super-frames that arrive one behind the other, and UDP datagrams that could be such. It
+// belongs to one worker; its zero value is ready.
 type Coalescer struct {
 	out    []Packet
 	memory []byte // of the joined frames of one batch
@@ -11,7 +11,8 @@ type Coalescer struct {
 }
 
 // Join returns the packets with neighbours joined that could be pieces of one super-frame: whole TCP segments
-// with the same headers, following each other in sequence, equally long but for the last, with true checksums of
+// with the same headers, following each other in sequence, or whole UDP datagrams of one flow, equally long but for the last,
+// with IPv4 identifications that count up, with true checksums of
 // their IP headers and partial checksums of their payload. Nothing else is touched or moved, and cutting what it
 // returns gives back exactly the frames it was given. What it returns is valid until the next call, and as long
 // as the packets it was given.
@@ -42,6 +43,9 @@ func (c *Coalescer) Join(pkts []Packet) []Packet {
 	}
 	return c.out
 }
+
+// maxJoined is how many datagrams are joined: what every kernel takes as one (UDP_MAX_SEGMENTS before Linux 6.9).
+const maxJoined = 64
 
 const (
 	tcpACK    = 0x10
@@ -75,16 +79,19 @@ func (r *run) start(p *Packet) bool {
 		return false
 	}
 	h, ok := p.Frame.headers()
-	if !ok || h.proto != protoTCP || h.payload > maxHeader || h.payload == len(p.Frame) {
+	if !ok || h.payload > maxHeader || h.payload == len(p.Frame) {
 		return false
 	}
 	f := p.Frame
 	r.headers = h
 	r.size = len(f) - h.payload
 	r.total = r.size
-	r.seq = binary.BigEndian.Uint32(f[h.l4+4:])
-	r.flags = f[h.l4+13]
-	r.pseudo = binary.BigEndian.Uint16(f[h.l4+16:])
+	r.seq, r.flags = 0, 0
+	if h.proto == protoTCP {
+		r.seq = binary.BigEndian.Uint32(f[h.l4+4:])
+		r.flags = f[h.l4+13]
+	}
+	r.pseudo = binary.BigEndian.Uint16(f[h.l4+h.checksumOffset():])
 	r.length = uint16(len(f) - h.l4)
 	r.mask()
 	if h.v6 {
@@ -112,9 +119,11 @@ func (r *run) mask() {
 		clear(same[r.l3+2 : r.l3+6])   // length, identification
 		clear(same[r.l3+10 : r.l3+12]) // checksum
 	}
-	clear(same[r.l4+4 : r.l4+8]) // sequence number
-	clear(same[r.l4+13:][:1])    // flags
-	clear(same[r.l4+16 : r.l4+18])
+	clear(same[r.l4+4 : r.l4+8]) // TCP: sequence number; UDP: length, checksum
+	if r.proto == protoTCP {
+		clear(same[r.l4+13:][:1]) // flags
+		clear(same[r.l4+16 : r.l4+18])
+	}
 }
 
 // whole reports whether a segment with the layout of this row has true marks, lengths and IP checksum.
@@ -122,6 +131,9 @@ func (r *run) whole(p *Packet) bool {
 	f := p.Frame
 	if !p.Offload.Partial() || p.Offload.Segmented() || int(p.Offload.CsumStart) != r.l4 ||
 		int(p.Offload.CsumOffset) != r.checksumOffset() || f.ipEnd(r.headers) != len(f) {
+		return false
+	}
+	if r.proto == protoUDP && int(binary.BigEndian.Uint16(f[r.l4+4:])) != len(f)-r.l4 {
 		return false
 	}
 	if r.v6 {
@@ -141,21 +153,30 @@ func (r *run) add(p *Packet) bool {
 	if !r.sameHeaders(f) || !r.whole(p) {
 		return false
 	}
-	flags := f[r.l4+13]
-	if flags&^lastFlags != r.flags&^tcpCWR || binary.BigEndian.Uint32(f[r.l4+4:]) != r.seq+uint32(r.total) {
+	flags, proceeds := r.follows(f)
+	if !proceeds {
 		return false
 	}
 	if !r.v6 && binary.BigEndian.Uint16(f[r.l3+4:]) != r.id+uint16(r.n) {
 		return false
 	}
 	length := uint16(len(f) - r.l4)
-	if binary.BigEndian.Uint16(f[r.l4+16:]) != replace16(r.pseudo, r.length, length) {
+	if binary.BigEndian.Uint16(f[r.l4+r.checksumOffset():]) != replace16(r.pseudo, r.length, length) {
 		return false
 	}
 	r.n++
 	r.total += size
 	r.ended = size < r.size || flags&lastFlags != 0
 	return true
+}
+
+// follows reports whether a segment comes right behind the row's last, and its TCP flags.
+func (r *run) follows(f Frame) (flags byte, ok bool) {
+	if r.proto == protoUDP {
+		return 0, r.n < maxJoined
+	}
+	flags = f[r.l4+13]
+	return flags, flags&^lastFlags == r.flags&^tcpCWR && binary.BigEndian.Uint32(f[r.l4+4:]) == r.seq+uint32(r.total)
 }
 
 // sameHeaders compares all that is the same in every piece of a super-frame, a word at a time: what a word takes of the
@@ -185,9 +206,13 @@ func (c *Coalescer) join(r *run, pkts []Packet) Packet {
 		c.memory = append(c.memory, pkts[1+i].Frame[r.payload:]...)
 	}
 	f := Frame(c.memory[start:len(c.memory):len(c.memory)])
-	last := pkts[len(pkts)-1].Frame
-	f[r.l4+13] |= last[r.l4+13] & lastFlags
-	binary.BigEndian.PutUint16(f[r.l4+16:], replace16(r.pseudo, r.length, uint16(len(f)-r.l4)))
+	if r.proto == protoUDP {
+		binary.BigEndian.PutUint16(f[r.l4+4:], uint16(len(f)-r.l4))
+	} else {
+		last := pkts[len(pkts)-1].Frame
+		f[r.l4+13] |= last[r.l4+13] & lastFlags
+	}
+	binary.BigEndian.PutUint16(f[r.l4+r.checksumOffset():], replace16(r.pseudo, r.length, uint16(len(f)-r.l4)))
 	p := Packet{Frame: f, Hops: r.first.Hops, Offload: Offload{
 		Flags:      NeedsChecksum,
 		GSOType:    GSOTCPv4,
@@ -196,8 +221,12 @@ func (c *Coalescer) join(r *run, pkts []Packet) Packet {
 		CsumStart:  uint16(r.l4),
 		CsumOffset: uint16(r.checksumOffset()),
 	}}
-	if r.v6 {
+	if r.proto == protoUDP {
+		p.Offload.GSOType = GSOUDP
+	} else if r.v6 {
 		p.Offload.GSOType = GSOTCPv6
+	}
+	if r.v6 {
 		binary.BigEndian.PutUint16(f[r.l3+4:], uint16(len(f)-r.l3-ipv6HeaderLen))
 	} else {
 		binary.BigEndian.PutUint16(f[r.l3+2:], uint16(len(f)-r.l3))

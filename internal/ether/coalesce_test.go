@@ -8,10 +8,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawTCP makes a super-frame whose pieces may be joined again.
-func drawTCP(t *rapid.T) shape {
+// drawJoinable makes a super-frame whose pieces may be joined again.
+func drawJoinable(t *rapid.T) shape {
 	s := drawShape(t)
-	s.udp = false
 	s.flags &= joinFlags
 	s.hops = 0
 	return s
@@ -19,8 +18,9 @@ func drawTCP(t *rapid.T) shape {
 
 func TestJoinUndoesSegment(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := drawTCP(t)
-		s.payload = append(s.payload, make([]byte, s.gso+1)...) // two pieces or more
+		s := drawJoinable(t)
+		s.payload = append(s.payload, make([]byte, s.gso+1)...) // two pieces or more, and no more than are joined
+		s.payload = s.payload[:min(len(s.payload), maxJoined*s.gso)]
 		p := s.super()
 		var c Coalescer
 		got := c.Join(cutAll(t, &p, 0))
@@ -53,7 +53,7 @@ func TestJoinLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var pkts []Packet
 		for range rapid.IntRange(1, 3).Draw(t, "super-frames") {
-			s := drawTCP(t)
+			s := drawJoinable(t)
 			s.payload = s.payload[:min(len(s.payload), 6*s.gso)]
 			p := s.super()
 			pkts = append(pkts, cutAll(t, &p, 0)...)
@@ -102,6 +102,22 @@ func TestJoinStopsAtTheLongestPacket(t *testing.T) {
 	got := c.Join(pkts)
 	if len(got) != 3 || got[0].Frames() != 46 || got[1].Frames() != 46 || got[2].Frames() != 8 {
 		t.Fatalf("%d packets, the first of %d frames", len(got), got[0].Frames())
+	}
+}
+
+func TestJoinTakesAsManyDatagramsAsAnyKernel(t *testing.T) {
+	s := shape{udp: true, payload: make([]byte, 18), gso: 18}
+	var pkts []Packet
+	for i := range 2*maxJoined + 1 {
+		pkts = append(pkts, s.build(s.payload, i, 0, 0))
+	}
+	var c Coalescer
+	got := c.Join(pkts)
+	if len(got) != 3 || got[0].Frames() != maxJoined || got[1].Frames() != maxJoined || got[2].Offload.Segmented() {
+		t.Fatalf("%d packets, the first of %d frames", len(got), got[0].Frames())
+	}
+	if err := got[0].Check(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -38,13 +38,16 @@ func slowlyOne(pkts []Packet) bool {
 		if !ok || p.Offload.Segmented() || !p.Offload.Partial() || p.Hops != pkts[0].Hops || h.payload >= len(p.Frame) || h.payload > maxHeader {
 			return false
 		}
-		if int(p.Offload.CsumStart) != h.l4 || p.Offload.CsumOffset != 16 || h.end != len(p.Frame) {
+		if int(p.Offload.CsumStart) != h.l4 || int(p.Offload.CsumOffset) != h.check-h.l4 || h.end != len(p.Frame) {
 			return false
 		}
 		if !h.v6 && slowFold(slowSum(p.Frame[h.l3:h.l4])) != 0xffff {
 			return false
 		}
-		if flags := p.Frame[h.l4+13]; flags&0x26 != 0 { // SYN, RST and URG stay alone
+		if h.udp && (int(binary.BigEndian.Uint16(p.Frame[h.l4+4:])) != len(p.Frame)-h.l4 || len(pkts) > 64) {
+			return false
+		}
+		if !h.udp && p.Frame[h.l4+13]&0x26 != 0 { // SYN, RST and URG stay alone
 			return false
 		}
 	}
@@ -74,11 +77,15 @@ func slowSuper(pkts []Packet) Packet {
 		f = append(f, p.Frame[min(h.payload, len(p.Frame)):]...)
 	}
 	last := pkts[len(pkts)-1].Frame
-	f[h.l4+13] |= last[min(h.l4+13, len(last)-1)] & 0x09
 	be := binary.BigEndian
-	check := be.Uint16(f[h.l4+16:])
-	be.PutUint16(f[h.l4+16:], slowFold(uint64(check)+uint64(^uint16(len(first.Frame)-h.l4))+uint64(len(f)-h.l4)))
-	o := Offload{Flags: 1, GSOType: GSOTCPv4, HdrLen: uint16(h.payload), GSOSize: uint16(len(first.Frame) - h.payload), CsumStart: uint16(h.l4), CsumOffset: 16}
+	if h.udp {
+		be.PutUint16(f[h.l4+4:], uint16(len(f)-h.l4))
+	} else {
+		f[h.l4+13] |= last[min(h.l4+13, len(last)-1)] & 0x09
+	}
+	check := be.Uint16(f[h.check:])
+	be.PutUint16(f[h.check:], slowFold(uint64(check)+uint64(^uint16(len(first.Frame)-h.l4))+uint64(len(f)-h.l4)))
+	o := Offload{Flags: 1, GSOType: GSOTCPv4, HdrLen: uint16(h.payload), GSOSize: uint16(len(first.Frame) - h.payload), CsumStart: uint16(h.l4), CsumOffset: uint16(h.check - h.l4)}
 	if h.v6 {
 		o.GSOType = GSOTCPv6
 		be.PutUint16(f[h.l3+4:], uint16(len(f)-h.l3-40))
@@ -86,13 +93,15 @@ func slowSuper(pkts []Packet) Packet {
 		be.PutUint16(f[h.l3+2:], uint16(len(f)-h.l3))
 		slowIPChecksum(f[h.l3:h.l4])
 	}
-	if first.Frame[h.l4+13]&0x80 != 0 {
+	if h.udp {
+		o.GSOType = GSOUDP
+	} else if first.Frame[h.l4+13]&0x80 != 0 {
 		o.GSOType |= gsoECN
 	}
 	return Packet{Frame: f, Offload: o, Hops: first.Hops}
 }
 
-// slowCut cuts a TCP super-frame, each piece made from nothing but the super-frame.
+// slowCut cuts a super-frame, each piece made from nothing but the super-frame.
 func slowCut(p Packet) [][]byte {
 	be := binary.BigEndian
 	h, _ := slowHeaders(p.Frame)
@@ -109,15 +118,19 @@ func slowCut(p Packet) [][]byte {
 			be.PutUint16(f[h.l3+4:], be.Uint16(f[h.l3+4:])+uint16(len(out)))
 			slowIPChecksum(f[h.l3:h.l4])
 		}
-		be.PutUint32(f[h.l4+4:], be.Uint32(f[h.l4+4:])+uint32(at))
-		if at > 0 {
-			f[h.l4+13] &= 0x7f
+		if h.udp {
+			be.PutUint16(f[h.l4+4:], uint16(len(f)-h.l4))
+		} else {
+			be.PutUint32(f[h.l4+4:], be.Uint32(f[h.l4+4:])+uint32(at))
+			if at > 0 {
+				f[h.l4+13] &= 0x7f
+			}
+			if end < len(payload) {
+				f[h.l4+13] &= 0xf6
+			}
 		}
-		if end < len(payload) {
-			f[h.l4+13] &= 0xf6
-		}
-		check := be.Uint16(f[h.l4+16:])
-		be.PutUint16(f[h.l4+16:], slowFold(uint64(check)+uint64(^uint16(len(p.Frame)-h.l4))+uint64(len(f)-h.l4)))
+		check := be.Uint16(f[h.check:])
+		be.PutUint16(f[h.check:], slowFold(uint64(check)+uint64(^uint16(len(p.Frame)-h.l4))+uint64(len(f)-h.l4)))
 		out = append(out, f)
 	}
 	return out
@@ -128,10 +141,10 @@ func slowIPChecksum(ip []byte) {
 	binary.BigEndian.PutUint16(ip[10:], ^slowFold(slowSum(ip)))
 }
 
-// slowLayout is where the headers of a TCP segment are, read as the RFCs write it.
+// slowLayout is where the headers of a TCP segment or UDP datagram are, read as the RFCs write it.
 type slowLayout struct {
-	l3, l4, payload, end int
-	v6                   bool
+	l3, l4, check, payload, end int
+	v6, udp                     bool
 }
 
 func slowHeaders(f []byte) (h slowLayout, ok bool) {
@@ -160,16 +173,20 @@ func slowHeaders(f []byte) (h slowLayout, ok bool) {
 	default:
 		return h, false
 	}
+	if next == 17 && len(f) >= h.l4+8 {
+		h.udp, h.check, h.payload = true, h.l4+6, h.l4+8
+		return h, true
+	}
 	if next != 6 || len(f) < h.l4+20 || f[h.l4+12]>>4 < 5 {
 		return h, false
 	}
-	h.payload = h.l4 + 4*int(f[h.l4+12]>>4)
+	h.check, h.payload = h.l4+16, h.l4+4*int(f[h.l4+12]>>4)
 	return h, h.payload <= len(f)
 }
 
 // drawFlow makes the pieces of some super-frames of one sender, one behind the other.
 func drawFlow(t *rapid.T) (pkts []Packet) {
-	s := drawTCP(t)
+	s := drawJoinable(t)
 	if rapid.IntRange(0, 7).Draw(t, "odd flags") == 0 {
 		s.flags = rapid.Byte().Draw(t, "flags")
 	}
@@ -248,7 +265,7 @@ func sameButZero() cmp.Option {
 		if !ok || len(a) != len(b) || bytes.Equal(a, b) {
 			return bytes.Equal(a, b)
 		}
-		at := h.l4 + 16
+		at := h.check
 		one := func(f Frame) uint16 { return binary.BigEndian.Uint16(f[at:]) % 0xffff }
 		return bytes.Equal(a[:at], b[:at]) && bytes.Equal(a[at+2:], b[at+2:]) && one(a) == one(b)
 	})
