@@ -42,6 +42,8 @@ func roles() map[string]func(args []string) int {
 		"tcp-watch":      watchTCP,
 		"everyone":       everyone,
 		"qemu-tap":       onTAP,
+		"pile-send":      sendPiles,
+		"pile-see":       seePiles,
 		"steady":         steady,
 	}
 }

@@ -2,20 +2,22 @@ package ether
 
 import "encoding/binary"
 
-// Coalescer joins the pieces of super-frames that arrive one behind the other, and UDP datagrams that could be such. It
-// belongs to one worker; its zero value is ready.
+// Coalescer joins the pieces of super-frames that arrive one behind the other. It belongs to one worker; its zero value is
+// ready.
 type Coalescer struct {
+	// UDP has datagrams joined too. It pays where somebody takes the super-frame whole.
+	UDP bool
+
 	out    []Packet
 	memory []byte // of the joined frames of one batch
 	row    run
 }
 
 // Join returns the packets with neighbours joined that could be pieces of one super-frame: whole TCP segments
-// with the same headers, following each other in sequence, or whole UDP datagrams of one flow, equally long but for the last,
-// with IPv4 identifications that count up, with true checksums of
-// their IP headers and partial checksums of their payload. Nothing else is touched or moved, and cutting what it
-// returns gives back exactly the frames it was given. What it returns is valid until the next call, and as long
-// as the packets it was given.
+// with the same headers, following each other in sequence, or whole UDP datagrams of one flow; equally long but for
+// the last, with IPv4 identifications that count up, with true checksums of their IP headers and partial checksums of
+// their payload. Nothing else is touched or moved, and cutting what it returns gives back exactly the frames it was
+// given. What it returns is valid until the next call, and as long as the packets it was given.
 //
 // A complete checksum is never joined: the joined packet would vouch for bytes that nobody has verified.
 func (c *Coalescer) Join(pkts []Packet) []Packet {
@@ -29,7 +31,7 @@ func (c *Coalescer) Join(pkts []Packet) []Packet {
 	c.out, c.memory = c.out[:0], c.memory[:0]
 	for len(pkts) > 0 {
 		r := &c.row
-		ok := r.start(&pkts[0])
+		ok := r.start(&pkts[0], c.UDP)
 		for ok && r.n < len(pkts) && !r.ended {
 			ok = r.add(&pkts[r.n])
 		}
@@ -73,13 +75,13 @@ type run struct {
 }
 
 // start reads the first segment of a row; false where it stays alone.
-func (r *run) start(p *Packet) bool {
+func (r *run) start(p *Packet, udp bool) bool {
 	r.first, r.n, r.ended = p, 1, false
 	if !p.Offload.Partial() || p.Offload.Segmented() {
 		return false
 	}
 	h, ok := p.Frame.headers()
-	if !ok || h.payload > maxHeader || h.payload == len(p.Frame) {
+	if !ok || h.payload > maxHeader || h.payload == len(p.Frame) || h.proto == protoUDP && !udp {
 		return false
 	}
 	f := p.Frame

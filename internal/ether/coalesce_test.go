@@ -22,7 +22,7 @@ func TestJoinUndoesSegment(t *testing.T) {
 		s.payload = append(s.payload, make([]byte, s.gso+1)...) // two pieces or more, and no more than are joined
 		s.payload = s.payload[:min(len(s.payload), maxJoined*s.gso)]
 		p := s.super()
-		var c Coalescer
+		c := Coalescer{UDP: true}
 		got := c.Join(cutAll(t, &p, 0))
 		if diff := cmp.Diff([]Packet{p}, got, wholeFrames()); diff != "" {
 			t.Fatalf("(-super-frame +joined):\n%s", diff)
@@ -65,7 +65,7 @@ func TestJoinLosesNothing(t *testing.T) {
 		for i := range pkts {
 			want = append(want, plain(pkts[i]))
 		}
-		var c Coalescer
+		c := Coalescer{UDP: true}
 		joined := c.Join(pkts)
 		for i := range joined {
 			if !joined[i].Offload.Segmented() {
@@ -98,7 +98,7 @@ func TestJoinStopsAtTheLongestPacket(t *testing.T) {
 	for i := range 100 {
 		pkts = append(pkts, s.build(s.payload, i, uint32(i*1400), tcpACK))
 	}
-	var c Coalescer
+	c := Coalescer{UDP: true}
 	got := c.Join(pkts)
 	if len(got) != 3 || got[0].Frames() != 46 || got[1].Frames() != 46 || got[2].Frames() != 8 {
 		t.Fatalf("%d packets, the first of %d frames", len(got), got[0].Frames())
@@ -111,7 +111,7 @@ func TestJoinTakesAsManyDatagramsAsAnyKernel(t *testing.T) {
 	for i := range 2*maxJoined + 1 {
 		pkts = append(pkts, s.build(s.payload, i, 0, 0))
 	}
-	var c Coalescer
+	c := Coalescer{UDP: true}
 	got := c.Join(pkts)
 	if len(got) != 3 || got[0].Frames() != maxJoined || got[1].Frames() != maxJoined || got[2].Offload.Segmented() {
 		t.Fatalf("%d packets, the first of %d frames", len(got), got[0].Frames())
@@ -121,11 +121,24 @@ func TestJoinTakesAsManyDatagramsAsAnyKernel(t *testing.T) {
 	}
 }
 
+func TestDatagramsStayAloneWhereNobodyTakesThemAsOne(t *testing.T) {
+	s := shape{udp: true, payload: make([]byte, 18), gso: 18}
+	pkts := []Packet{s.build(s.payload, 0, 0, 0), s.build(s.payload, 1, 0, 0)}
+	var c Coalescer
+	if got := c.Join(pkts); len(got) != 2 {
+		t.Fatalf("%d packets of 2", len(got))
+	}
+	c.UDP = true
+	if got := c.Join(pkts); len(got) != 1 || got[0].Frames() != 2 {
+		t.Fatalf("%d packets, wanted as one", len(got))
+	}
+}
+
 func BenchmarkJoin(b *testing.B) {
 	s := shape{payload: make([]byte, 60000), gso: 1400, tcpOpts: 12, flags: tcpACK}
 	p := s.super()
 	pkts := cutAll(b, &p, 0)
-	var c Coalescer
+	c := Coalescer{UDP: true}
 	b.ReportAllocs()
 	b.SetBytes(int64(len(p.Frame)))
 	for b.Loop() {
@@ -142,7 +155,7 @@ func FuzzJoin(f *testing.F) {
 	f.Add([]byte(pieces[0].Frame), []byte(pieces[1].Frame), uint16(34), uint16(16))
 	f.Fuzz(func(t *testing.T, a, b []byte, start, offset uint16) {
 		o := Offload{Flags: NeedsChecksum, CsumStart: start, CsumOffset: offset}
-		var c Coalescer
+		c := Coalescer{UDP: true}
 		joined := c.Join([]Packet{{Frame: a, Offload: o}, {Frame: b, Offload: o}})
 		if len(joined) == 2 {
 			return

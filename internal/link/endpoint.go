@@ -117,6 +117,7 @@ type Endpoint struct {
 	byLinkID  atomic.Pointer[map[LinkID]*Link] // udp links; replaced whole under mu
 	strays    atomic.Uint64                    // datagrams for no link of ours
 	nextProbe atomic.Uint32
+	joinUDP   atomic.Bool
 
 	mu       sync.Mutex
 	closed   bool // Run is ending: nothing new is begun

@@ -33,6 +33,10 @@ func (e *Endpoint) GSO() (on bool, why string) { return e.allHave(offloading.GSO
 // GRO says whether all sockets receive several datagrams as one, and why not.
 func (e *Endpoint) GRO() (on bool, why string) { return e.allHave(offloading.GRO) }
 
+// JoinUDP says whether the owner has use for UDP super-frames. Then datagrams of one flow that arrive in one batch are handed
+// over as one, as the pieces of TCP always are; what travels on is cut again.
+func (e *Endpoint) JoinUDP(on bool) { e.joinUDP.Store(on) }
+
 func (e *Endpoint) switchAll(one func(offloading)) {
 	for _, s := range e.sockets {
 		if o, ok := s.(offloading); ok {

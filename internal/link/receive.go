@@ -210,6 +210,7 @@ func (r *receiver) deliver() {
 	l.rx.mu.Unlock()
 	pkts := r.pkts
 	if len(pkts) > 1 {
+		r.pieces.UDP = r.e.joinUDP.Load()
 		pkts = r.pieces.Join(pkts)
 	}
 	l.hand(r.inlet, pkts)

@@ -100,11 +100,20 @@ func (n *Node) setPorts() error {
 			}
 		}
 	}
+	n.joinUDP()
 	return nil
+}
+
+// joinUDP has datagrams joined where some port takes them so.
+func (n *Node) joinUDP() {
+	n.endpoint.JoinUDP(slices.ContainsFunc(n.ports, func(at *localPort) bool {
+		return slices.Contains(at.port.Info().Offloads, offloadUSO)
+	}))
 }
 
 // startOffloads switches off what the configuration says.
 func (n *Node) startOffloads() error {
+	n.joinUDP()
 	for _, name := range n.cfg.Off {
 		names, err := ParseOffload(name)
 		if err == nil {

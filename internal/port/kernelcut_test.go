@@ -250,7 +250,7 @@ func (k knife) kernelCutsAlike(t *rapid.T) {
 	}
 	want, pieces := ours(t, p, maxFrame)
 	alike(t, "cut", want, k.cut(t, []ether.Packet{whole}, len(want)))
-	var c ether.Coalescer
+	c := ether.Coalescer{UDP: true}
 	joined := slices.Clone(c.Join(pieces))
 	alike(t, "joined and cut", want, k.cut(t, joined, len(want)))
 }
