@@ -25,6 +25,8 @@ const (
 	// settles: what a fault undid may be missing for this long after the last link it took stands again: a packet that was
 	// under way, and what the clock of a busy machine differs by between the daemons' word and the guests'.
 	settles = 500 * time.Millisecond
+	// underWay: what was sent so shortly before a fault may not have come through when it struck.
+	underWay = 100 * time.Millisecond
 	// calm is how long nothing happens between two faults: packets of all streams go through untouched.
 	calm = time.Second
 	// backWithin bounds the return of all hosts to the Proxy: the longest back-off of 10 s, a dial of 8 s that was begun before the
@@ -169,7 +171,7 @@ func (c *chaos) live(f fault) {
 	c.note("  mended, and all hosts are at the Proxy %.2f s later", max(0, back.Sub(mended).Seconds()))
 	for i := range c.peers {
 		if e, ok := c.excuse(i, f, direct[i]); ok {
-			e.from = began
+			e.from = began.Add(-underWay)
 			if e.to = back.Add(settles); !e.half {
 				e.to = later(e.to, began.Add(starAgain+settles))
 			} else {

@@ -45,6 +45,7 @@ func roles() map[string]func(args []string) int {
 		"pile-send":      sendPiles,
 		"pile-see":       seePiles,
 		"steady":         steady,
+		"hacked-host":    hackedHost,
 	}
 }
 
