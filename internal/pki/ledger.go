@@ -39,6 +39,7 @@ const (
 
 	tokenBucket  = "tokens" // by id: record
 	memberBucket = "joined" // by node name: Member; 0.1.0 kept only the time
+	outBucket    = "out"    // by key: Revocation, of a machine whose name another has taken over, until the list of trust says so
 )
 
 // Why a token is refused. A stranger is told all of them as one ErrToken, so that tokens cannot be probed for.
@@ -238,7 +239,8 @@ func (l Ledger) VoidTokens(now time.Time) (live int, err error) {
 // Admit uses a token up for a machine and registers it, in one transaction: of many machines with one single-use token
 // exactly one gets in, and none is registered whose token is not used up. The error wraps ErrToken and the reason, which is
 // for the Proxy's own log only, or ErrName. A token takes over the name of a node only if it was made for it; the key of the
-// machine that is put out is then replaced. A machine that asks again with the key it was admitted with gets the same answer.
+// machine that is put out is then replaced, and PutOut names it until Settle is told that it was revoked: a Proxy that dies between
+// the two finds it there. A machine that asks again with the key it was admitted with gets the same answer.
 func (l Ledger) Admit(now time.Time, a Application) (m Member, replaced Key, err error) {
 	err = l.Shelf.Update(func(tx Tx) error {
 		text := tx.Get(tokenBucket, a.TokenID)
@@ -261,7 +263,11 @@ func (l Ledger) Admit(now time.Time, a Application) (m Member, replaced Key, err
 		}
 		m = Member{Name: a.Name, Key: a.Key, Joined: now.UTC(), Waiting: r.Approve}
 		if known && old.Key != a.Key {
-			replaced = old.Key
+			if replaced = old.Key; replaced != (Key{}) {
+				if err := put(tx, outBucket, replaced.String(), Revocation{Name: a.Name, Key: replaced, When: now.UTC()}); err != nil {
+					return err
+				}
+			}
 		}
 		r.Users = append(r.Users, user{Name: a.Name, Key: a.Key})
 		if len(r.Users) >= max(r.Uses, 1) {

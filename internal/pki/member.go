@@ -121,3 +121,33 @@ func (l Ledger) Remove(name string) (m Member, err error) {
 	})
 	return m, err
 }
+
+// PutOut are the keys whose names other machines have taken over, and which are to be revoked now: not those whose successor still
+// waits to be let in.
+func (l Ledger) PutOut() (list []Revocation, err error) {
+	err = l.Shelf.View(func(tx Tx) error {
+		return tx.Each(outBucket, func(_ string, text []byte) error {
+			var r Revocation
+			if err := json.Unmarshal(text, &r); err != nil {
+				return fmt.Errorf("cannot read whom another machine has put out: %w", err)
+			}
+			if m, known := readMember(tx, r.Name); !known || !m.Waiting {
+				list = append(list, r)
+			}
+			return nil
+		})
+	})
+	return list, err
+}
+
+// Settle takes down that keys of PutOut were revoked.
+func (l Ledger) Settle(list []Revocation) error {
+	return l.Shelf.Update(func(tx Tx) error {
+		for _, r := range list {
+			if err := tx.Delete(outBucket, r.Key.String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

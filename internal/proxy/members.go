@@ -33,20 +33,29 @@ func (p *Proxy) gate() pki.Gate {
 				return pki.Member{}, fmt.Errorf("%w: its key was revoked", pki.ErrToken)
 			}
 			m, replaced, err := p.ledger().Admit(p.node.Wall(), a)
-			if err == nil && replaced != (pki.Key{}) && !m.Waiting {
-				p.replaced(a.Name, replaced)
+			if err == nil && replaced != (pki.Key{}) {
+				p.putOut() // the new one does not wait until everybody has heard of it
 			}
 			return m, err
 		},
 	}
 }
 
-// replaced puts the machine out whose name another one has taken over. The new
-// one does not wait until everybody has heard of it.
-func (p *Proxy) replaced(name string, key pki.Key) {
+// putOut revokes the keys of machines whose names others have taken over. The register knows of them since the moment the others
+// were let in, so what fails here, or is not reached because the Proxy dies, is done later.
+func (p *Proxy) putOut() {
 	p.tasks.Go(func() {
-		if _, err := p.revoke(p.ctx, pki.Revocation{Name: name, Key: key}); err != nil {
-			p.event("warning", fmt.Sprintf("cannot revoke the key that %s had before: %v; do it with: vnet nodes revoke", name, err), nil)
+		out, err := p.ledger().PutOut()
+		if err == nil && len(out) == 0 {
+			return
+		}
+		if err == nil {
+			if _, err = p.revoke(p.ctx, out...); err == nil {
+				err = p.ledger().Settle(out)
+			}
+		}
+		if err != nil && p.ctx.Err() == nil {
+			p.event("warning", fmt.Sprintf("cannot revoke the keys of machines that others have taken the place of: %v; it is tried again every %v", err, lookAtKeys), nil)
 		}
 	})
 }
@@ -140,6 +149,7 @@ func (p *Proxy) ApproveNode(_ context.Context, req *vnetv1.ApproveNodeRequest) (
 	if m, err = p.ledger().Approve(m.Name); err != nil {
 		return nil, memberError(err)
 	}
+	p.putOut() // the machine that had the name before, if there was one
 	p.event("join.approved", fmt.Sprintf("%s is let in", m.Name), map[string]string{"node": m.Name})
 	return &vnetv1.ApproveNodeResponse{Key: keyOut(m)}, nil
 }

@@ -151,12 +151,16 @@ var errNoRoom = errors.New("no space left on device")
 type trouble struct {
 	slow atomic.Int64 // ns a write takes
 	full atomic.Bool
+	once atomic.Bool // one write more finds room
 }
 
 func (d *trouble) ask() error {
 	time.Sleep(time.Duration(d.slow.Load()))
 	if d.full.Load() {
 		return errNoRoom
+	}
+	if d.once.Load() {
+		d.full.Store(true)
 	}
 	return nil
 }
@@ -274,5 +278,52 @@ func TestDisksAreFullForAWhile(t *testing.T) {
 		if strings.Contains(warns(h1), "space") {
 			t.Errorf("h1 goes on saying %s", warns(h1))
 		}
+	})
+}
+
+// Another machine takes the place of h2, and the Proxy dies before it has revoked the key of the one before. It finds that in its
+// register when it is back, where it came in the same moment as the new machine. Where somebody has to approve the new machine
+// first, the old one stays believed until then.
+func TestAMachineIsReplacedWhileTheProxyDies(t *testing.T) {
+	a, b := applicant(t, "h2"), applicant(t, "h1")
+	inWorld(t, []int{0, 1, 1}, func(t *testing.T, w *world) {
+		disks := w.disks(t)
+		old := w.hosts[1].node.Identity().Key()
+		token := w.token(&vnetv1.CreateTokenRequest{Name: "h2"})
+		later := w.token(&vnetv1.CreateTokenRequest{Name: "h1", Approve: true})
+		time.Sleep(time.Second)
+		disks[w.proxy].once.Store(true)
+		if _, err := w.join(token, a, 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.proxy.crash()
+		w.hosts[1].stop() // it has heard, but the list is on no disk
+		disks[w.proxy].once.Store(false)
+		disks[w.proxy].full.Store(false)
+		if raw, err := w.proxy.disk.Get("trust", "list"); err != nil || raw != nil {
+			t.Fatalf("the list reached the disk: %q, %v", raw, err)
+		}
+		w.hosts[0].stop()
+		w.proxy.start()
+		w.await("the Proxy revokes the old key", func() bool { return w.proxy.node.Trust().Refuses(old) })
+		w.hosts[0].start()
+		w.await("h1 is back and knows", func() bool { return w.here("h1") && w.hosts[0].node.Trust().Refuses(old) })
+		if left, err := w.proxy.proxy.ledger().PutOut(); err != nil || len(left) > 0 {
+			t.Errorf("left to be revoked: %v, %v", left, err)
+		}
+
+		first := w.hosts[0].node.Identity().Key()
+		if _, err := w.join(later, b, 2); !errors.Is(err, pki.ErrWaiting) {
+			t.Fatalf("a machine that needs approval: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if w.proxy.node.Trust().Refuses(first) {
+			t.Error("the old machine is put out for one that nobody has approved")
+		}
+		if _, err := w.service().ApproveNode(context.Background(), &vnetv1.ApproveNodeRequest{Name: "h1"}); err != nil {
+			t.Fatal(err)
+		}
+		w.await("the key of the machine before is revoked", func() bool { return w.proxy.node.Trust().Refuses(first) })
 	})
 }

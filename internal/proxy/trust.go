@@ -191,6 +191,10 @@ func (p *Proxy) bringTrust(ctx context.Context, name overlay.Name, raw []byte, n
 	if _, err := fmt.Sscan(string(a.Body), &has); err != nil || has < number {
 		return fmt.Errorf("cannot tell whether it stored list %d: it says %q", number, a.Body)
 	}
+	if has > number {
+		p.compareTrust(name, has+1)
+		return fmt.Errorf("it knows a newer list of revoked keys than this Proxy, which was perhaps restored from a backup and takes that over now; do this again")
+	}
 	return nil
 }
 
@@ -218,12 +222,14 @@ func (p *Proxy) compareTrust(peer overlay.Name, has uint64) {
 	})
 }
 
-// revoke puts a key out for ever.
-func (p *Proxy) revoke(ctx context.Context, r pki.Revocation) (told, error) {
-	r.When = p.node.Wall().UTC()
+// revoke puts keys out for ever.
+func (p *Proxy) revoke(ctx context.Context, keys ...pki.Revocation) (told, error) {
 	return p.publish(ctx, func(l *pki.List) {
-		if !slices.ContainsFunc(l.Revoked, func(o pki.Revocation) bool { return o.Key == r.Key }) {
-			l.Revoked = append(l.Revoked, r)
+		for _, r := range keys {
+			r.When = p.node.Wall().UTC()
+			if !slices.ContainsFunc(l.Revoked, func(o pki.Revocation) bool { return o.Key == r.Key }) {
+				l.Revoked = append(l.Revoked, r)
+			}
 		}
 	})
 }
@@ -407,7 +413,7 @@ func (p *Proxy) renewOwn(ca *pki.CA) error {
 	return nil
 }
 
-// keepKeys renews the Proxy's own certificate and ends rotations whose time has come.
+// keepKeys renews the Proxy's own certificate, ends rotations whose time has come, and revokes what a Proxy that died has not.
 func (p *Proxy) keepKeys(ctx context.Context) {
 	ticker := time.NewTicker(lookAtKeys)
 	defer ticker.Stop()
@@ -424,6 +430,7 @@ func (p *Proxy) keepKeys(ctx context.Context) {
 }
 
 func (p *Proxy) lookAtKeys(ctx context.Context, now time.Time) error {
+	p.putOut()
 	if id := p.node.Identity(); now.After(id.RenewAt()) || id.Early(now) {
 		if err := p.renewOwn(p.authority.joiningCA()); err != nil {
 			return err
