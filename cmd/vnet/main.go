@@ -34,6 +34,7 @@ func commands(c *cli) []*cobra.Command {
 		patternsCommand(c),
 		joinCommand(c),
 		leaveCommand(c),
+		sealCommand(c),
 		doctorCommand(c),
 		statusCommand(c),
 		nodesCommand(c),

@@ -19,7 +19,7 @@ const module = "github.com/virtuoso-vnet/virtuoso/"
 func rooms() []string {
 	return []string{
 		"ether", "wan", "workload", "overlay", "lang", "forward", "vttif", "underlay", "adapt", "control",
-		"simnet", "port", "pki", "store", "link", "patterns",
+		"simnet", "port", "pki", "store", "link", "seal", "patterns",
 		"node", "proxy", "server", "dashboard", "lab",
 	}
 }

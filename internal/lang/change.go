@@ -334,6 +334,7 @@ func (m *Meaning) Without(gone []overlay.Name) *Meaning {
 		Forbids: slices.DeleteFunc(slices.Clone(m.Forbids), func(f Forbid) bool { return is(f.A, f.B) || m.vmsLive(is, f.X, f.Y) }),
 		Limits:  slices.DeleteFunc(slices.Clone(m.Limits), func(l MaxLinks) bool { return is(l.Node) }),
 		Costs:   slices.DeleteFunc(slices.Clone(m.Costs), func(c Cost) bool { return is(c.A, c.B) }),
+		Seals:   slices.DeleteFunc(slices.Clone(m.Seals), func(s Seal) bool { return is(s.A, s.B) }),
 		Mode:    m.Mode,
 	}
 }

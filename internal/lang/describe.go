@@ -20,6 +20,7 @@ func Describe(m *Meaning) *File {
 	section(f, m.Forbids)
 	section(f, m.Limits)
 	section(f, m.Costs)
+	section(f, m.Seals)
 	if m.Mode != "" {
 		f.add(Mode{Mode: m.Mode})
 	}
@@ -95,6 +96,9 @@ func (m *Meaning) PutWill(w overlay.Will, names Names) {
 	}
 	for _, c := range w.Costs {
 		m.Costs = append(m.Costs, Cost{A: c.A, B: c.B, Factor: c.Factor})
+	}
+	for _, s := range w.Seals {
+		m.Seals = append(m.Seals, Seal{A: s.A, B: s.B})
 	}
 }
 

@@ -244,6 +244,17 @@ func (j *judge) will() {
 		j.node(c.B, c.at)
 		j.once(fmt.Sprint("cost", min(c.A, c.B), " ", max(c.A, c.B)), c.at, "the cost of this link")
 	}
+	proxy, _ := j.Proxy()
+	for _, s := range j.Seals {
+		for _, n := range []overlay.Name{s.A, s.B} {
+			if n == proxy && n != "" {
+				j.bad.add(s.at, "%s is the Proxy: frames are sealed between hosts", n)
+			} else if n != "" {
+				j.node(n, s.at)
+			}
+		}
+		j.once(fmt.Sprint("seal", min(s.A, s.B), " ", max(s.A, s.B)), s.at, "this seal")
+	}
 }
 
 // pair is a key for two VMs in any order.

@@ -20,6 +20,7 @@ type Meaning struct {
 	Forbids []Forbid
 	Limits  []MaxLinks
 	Costs   []Cost
+	Seals   []Seal
 	Mode    string // empty = not said
 
 	byName map[string]ether.MAC // of VMs, when it came out of a file; nil = look through VMs
@@ -46,6 +47,8 @@ func (f *File) Meaning() *Meaning {
 			m.Limits = append(m.Limits, s)
 		case Cost:
 			m.Costs = append(m.Costs, s)
+		case Seal:
+			m.Seals = append(m.Seals, s)
 		case Mode:
 			m.Mode = s.Mode
 		}
@@ -133,6 +136,9 @@ func (m *Meaning) Will() overlay.Will {
 	}
 	for _, c := range m.Costs {
 		w.Costs = append(w.Costs, overlay.Cost{A: c.A, B: c.B, Factor: c.Factor})
+	}
+	for _, s := range m.Seals {
+		w.Seals = append(w.Seals, overlay.Seal{A: s.A, B: s.B})
 	}
 	return w.Normal()
 }

@@ -11,14 +11,14 @@ import (
 
 // keywords are the words that begin a line, but for the version line's.
 func keywords() []string {
-	return []string{"node", "vm", "link", "rule", "pin", "forbid", "max-links", "cost", "mode"}
+	return []string{"node", "vm", "link", "rule", "pin", "forbid", "max-links", "cost", "seal", "mode"}
 }
 
 // readers are what reads the rest of a line, by its first word.
 func readers() map[string]func(*reader) Statement {
 	return map[string]func(*reader) Statement{
 		"node": readNode, "vm": readVM, "link": readLink, "rule": readRule, "pin": readPin, "forbid": readForbid,
-		"max-links": readMaxLinks, "cost": readCost, "mode": readMode,
+		"max-links": readMaxLinks, "cost": readCost, "seal": readSeal, "mode": readMode,
 	}
 }
 
@@ -100,6 +100,8 @@ func form(key string) string {
 		return "a limit is \"NUMBER\" for all, or \"NODE NUMBER\" for one node"
 	case "cost":
 		return "a cost is \"NODE NODE NUMBER\""
+	case "seal":
+		return "what is sealed is \"NODE NODE\", or \"all\""
 	}
 	return "a mode is observe, advise or auto"
 }

@@ -176,6 +176,37 @@ func readCost(r *reader) Statement {
 	return c
 }
 
+// Seal has frames between two hosts, or between any two, sealed from one to the other.
+type Seal struct {
+	A, B overlay.Name // both empty = all
+	at   Pos
+}
+
+// Key is "seal".
+func (Seal) Key() string { return "seal" }
+
+// Words is "all" or "NODE NODE".
+func (s Seal) Words() []string {
+	if s.A == "" {
+		return []string{sealAll}
+	}
+	return []string{string(s.A), string(s.B)}
+}
+
+// sealAll stands for every two hosts; a node of that name is sealed with by naming it second.
+const sealAll = "all"
+
+func readSeal(r *reader) Statement {
+	s := Seal{at: r.at()}
+	if len(r.words) == 1 {
+		r.literal(sealAll)
+		return s
+	}
+	a, b := r.ends()
+	s.A, s.B = a.To, b.To
+	return s
+}
+
 // Mode is what becomes of proposals of adaptation.
 type Mode struct {
 	Mode string

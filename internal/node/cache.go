@@ -18,6 +18,7 @@ const (
 	keyPlaces   = "places"
 	keyProxy    = "proxy"
 	keyCiphers  = "ciphers"
+	keySeals    = "seals"
 )
 
 // cachedRule is a rule as text, so that the cache outlives changes of layout.
@@ -137,6 +138,7 @@ func (s *state) restore() error {
 		s.lans.keyed(proxy.ProbeKey)
 	}
 	s.proxy = overlay.Name(s.n.cfg.ProxyName)
+	s.restoreSeals()
 	s.star = s.slot(s.proxy)
 	s.refloods()
 	var links []control.LinkSpec

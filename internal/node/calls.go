@@ -116,6 +116,14 @@ func (n *Node) serve(c control.Call, reply func(control.Answer)) {
 			reply(n.serveTrust(c))
 			return
 		}
+		if c.Method == MethodSeal {
+			reply(n.serveSeal(c))
+			return
+		}
+		if c.Method == MethodSealWith {
+			reply(n.sealWith(c))
+			return
+		}
 		reply(n.Serve(c))
 	}()
 }

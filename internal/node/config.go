@@ -41,6 +41,7 @@ type Config struct {
 	Left      func()                                                               // called when the node has left the overlay; ends the daemon
 	Clients   func(conn *tls.Conn)                                                 // takes clients of the API from afar; nil refuses them; the Proxy's only
 	Off       []string                                                             // offloads that are not to be used, as in ParseOffload
+	Sealed    bool                                                                 // no frame for a guest elsewhere leaves unsealed, and none is taken; the Proxy cannot change that
 	Uncounted bool                                                                 // no traffic is counted, so none inferred: to measure what counting costs
 	Imagined  *vttif.Counter                                                       // reported with what the workers count: traffic that a simulation moves in a model, see Ways
 }

@@ -17,6 +17,9 @@ const (
 	DropOwnProbe               // a loop probe: consumed, never forwarded
 	DropNoPorts                // flooded where nobody else listens
 	DropTrace                  // a trace probe at the end of its way: no port gets it
+	DropUnsealed               // in the clear, and must not be
+	DropNoKey                  // it must be sealed, and there is no key yet
+	DropUnopened               // sealed, but not with a key that is held here; or altered, or a copy
 	numDrops
 )
 
@@ -38,6 +41,12 @@ func (d Drop) String() string {
 		return "loop probe"
 	case DropNoPorts:
 		return "nobody to flood to"
+	case DropUnsealed:
+		return "not sealed"
+	case DropNoKey:
+		return "no key to seal with"
+	case DropUnopened:
+		return "seal broken"
 	case DropTrace:
 		return "trace probe"
 	}

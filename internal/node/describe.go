@@ -43,6 +43,7 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 			}
 		}
 		s.describeStar(out)
+		s.seals.describe(out)
 		for _, text := range s.warning {
 			out.Warnings = append(out.Warnings, text)
 		}

@@ -89,6 +89,9 @@ func (s *state) learn(now time.Time, one sighting) {
 			r.ips = r.ips[1:]
 		}
 	}
+	if !known {
+		s.seals.changed()
+	}
 	s.announce[one.mac] = r.sighting(one.mac)
 	if place, ok := s.places[one.mac]; ok && s.elsewhere(place, one.at) {
 		s.claim(now, r)
@@ -243,6 +246,7 @@ func (s *state) directoryChanged(m control.Directory) {
 		return // it came over a session that was replaced, behind the whole that came over the new one
 	}
 	s.directory = m.Version
+	s.seals.changed()
 	gone := m.Gone
 	if m.Full {
 		listed := map[ether.MAC]bool{}

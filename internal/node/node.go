@@ -15,6 +15,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/pki"
 	"github.com/virtuoso-vnet/virtuoso/internal/port"
+	"github.com/virtuoso-vnet/virtuoso/internal/seal"
 	"github.com/virtuoso-vnet/virtuoso/internal/store"
 )
 
@@ -53,6 +54,7 @@ type Node struct {
 	offload switches
 
 	disk   *store.Writer // of the cache
+	desk   *seal.Desk    // answers hosts that want to seal
 	calls  calls         // answers we wait for
 	events *Events
 
@@ -99,6 +101,7 @@ func New(cfg Config) (*Node, error) {
 		lane += p.Queues()
 	}
 	n.disk = store.NewWriter(cfg.Store, n.diskSays)
+	n.desk = seal.NewDesk(n.Identity, n.sealTaken)
 	id, err := n.believe()
 	if err != nil {
 		return nil, err
@@ -155,6 +158,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	err := group.Wait()
+	n.desk.Close()
 	n.keepers.Wait()
 	return err
 }

@@ -141,5 +141,11 @@ func (n *Node) trustWarnings(now time.Time) (list []string) {
 		list = append(list, fmt.Sprintf("%s shows a certificate that ended %v ago; it is accepted because no Proxy can be reached to renew it, until %s",
 			name, now.Sub(end).Round(time.Minute), end.Add(pki.Grace).UTC().Format(time.RFC3339)))
 	}
+	for _, e := range n.trust.Suspects() {
+		list = append(list, wrongKey(e))
+	}
+	for _, e := range n.trust.Replaced() {
+		list = append(list, fmt.Sprintf("%s has the key %v now; the one it had, %v, was revoked: compare with `vnet nodes fingerprint` there; this remark ends with a restart, or `vnet nodes forget-key %s`", e.Name, e.Shown, e.Known, e.Name))
+	}
 	return list
 }

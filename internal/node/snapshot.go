@@ -20,6 +20,7 @@ type snapshot struct {
 	answer   bool
 	probeKey []byte                  // of the overlay; signs probes
 	star     *slot                   // the way to the Proxy; nil at the Proxy
+	seal     *sealing                // nil while nothing is sealed end to end
 	moved    map[ether.MAC]time.Time // lived here until a moment ago; never changed
 }
 

@@ -48,6 +48,7 @@ type state struct {
 	announced    uint64                         // sequence number
 	traffic      reporter
 
+	seals   *seals
 	stages  stages
 	lans    *lanWatch
 	under   underlayWatch
@@ -63,6 +64,7 @@ func newState(n *Node) *state {
 		local: map[ether.MAC]*resident{}, own: map[ether.MAC]bool{}, learnedRules: map[uint64]overlay.Rule{}, places: map[ether.MAC]control.Place{},
 		announce: map[ether.MAC]control.Sighting{}, warning: map[string]string{},
 	}
+	s.seals = &seals{s: s, peers: map[overlay.Name]*sealPeer{}}
 	s.traffic = newReporter(n)
 	s.stages = newStages(s)
 	s.flood = forward.Flood{Proxy: n.isProxy()}
@@ -87,7 +89,7 @@ func newState(n *Node) *state {
 func (s *state) publish() {
 	s.n.snapshot.Store(&snapshot{
 		table: s.table, ports: s.n.ports, slots: slices.Clone(s.slots),
-		learn: s.learnEpoch, answer: !s.n.isProxy() && !s.starUp, star: s.star, moved: s.moved, probeKey: s.lans.key,
+		learn: s.learnEpoch, answer: !s.n.isProxy() && !s.starUp, star: s.star, moved: s.moved, probeKey: s.lans.key, seal: s.seals.snapshot(),
 	})
 	s.dirty = false
 }
@@ -216,5 +218,6 @@ func (s *state) tick(now time.Time) {
 	s.lans.tick(now)
 	s.under.tick(now, s)
 	s.renewal.tick(now, s)
+	s.seals.tick(now)
 	s.expireSlots(now)
 }

@@ -35,6 +35,10 @@ func (n *Node) believe() (*pki.Identity, error) {
 	}
 	n.trust = id.Trust
 	n.trust.OnPin(n.savePins)
+	n.trust.OnWrong(n.keyIsWrong)
+	if n.cfg.Sealed {
+		n.trust.Strict()
+	}
 	if !n.isProxy() {
 		n.trust.Away(func() bool { return n.starLink() == nil })
 	}
@@ -77,6 +81,17 @@ func (n *Node) restoreTrust() error {
 	}
 	n.trust.RestorePins(pins)
 	return nil
+}
+
+// keyIsWrong tells whoever watches that somebody passes for another node, or that its machine was set up anew: this node
+// cannot know which. It is called in the goroutine of a handshake.
+func (n *Node) keyIsWrong(e pki.PinError) {
+	n.event(Event{Kind: "trust.key", Text: wrongKey(e), Fields: map[string]string{"node": e.Name, "known": e.Known.String(), "shown": e.Shown.String()}})
+}
+
+func wrongKey(e pki.PinError) string {
+	return fmt.Sprintf("somebody shows a certificate for %s with the key %v, and its key was %v: refused; compare with `vnet nodes fingerprint` at %s itself, by telephone: "+
+		"if its key is the new one, say so here with `vnet nodes forget-key %s`; if not, somebody passes for it, and only who has the Proxy's CA can", e.Name, e.Shown, e.Known, e.Name, e.Name)
 }
 
 func (n *Node) savePins(pins map[string]pki.Key) {
@@ -137,6 +152,7 @@ func (n *Node) Distrust() {
 				}
 			}
 		}
+		s.seals.distrust()
 	})
 }
 

@@ -32,10 +32,12 @@ type worker struct {
 
 	tally  *vttif.Counter // nil when traffic is not counted
 	counts counts
+	sealer sealer
 }
 
 func newWorker(n *Node, lane int) *worker {
 	w := &worker{lane: lane, node: n, cache: forward.NewCache(flowCacheSize)}
+	w.sealer.w = w
 	if !n.cfg.Uncounted {
 		w.tally = vttif.NewCounter(talkers)
 	}
@@ -97,6 +99,9 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 	v := w.cache.Decide(s.table, arrival, src, dst)
 	if isTrace(s, p.Frame) {
 		w.trace(s, arrival, p, v)
+		return
+	}
+	if s.seal != nil && arrival.IsLink() && !w.sealer.open(s, p, v, frames) {
 		return
 	}
 	if !arrival.IsLink() && !w.admit(s, s.ports[arrival.Index()], p, v.Action, frames) {
@@ -173,7 +178,7 @@ func (w *worker) put(out forward.Side, p *ether.Packet) {
 func (w *worker) flush(s *snapshot) {
 	for _, out := range w.touched {
 		if out.IsLink() {
-			w.sendLink(s.slots[out.Index()], w.links[out.Index()])
+			w.sendLink(s, s.slots[out.Index()], w.links[out.Index()])
 			w.links[out.Index()] = w.links[out.Index()][:0]
 		} else {
 			w.writePort(s.ports[out.Index()], w.ports[out.Index()])
@@ -181,9 +186,10 @@ func (w *worker) flush(s *snapshot) {
 		}
 	}
 	w.touched = w.touched[:0]
+	w.sealer.opened = false
 }
 
-func (w *worker) sendLink(to *slot, pkts []ether.Packet) {
+func (w *worker) sendLink(s *snapshot, to *slot, pkts []ether.Packet) {
 	var frames uint64
 	for i := range pkts {
 		frames += uint64(pkts[i].Frames())
@@ -193,11 +199,18 @@ func (w *worker) sendLink(to *slot, pkts []ether.Packet) {
 		w.counts.drops[DropLinkDown].add(frames)
 		return
 	}
+	if s.seal != nil {
+		w.sealer.send(s, l, pkts)
+		return
+	}
 	w.counts.linkOut.add(frames)
 	l.Send(w.lane, pkts)
 }
 
 func (w *worker) writePort(to *localPort, pkts []ether.Packet) {
+	if w.sealer.opened { // pieces of one super-frame, which nobody could join while they were sealed
+		pkts = w.sealer.join.Join(pkts)
+	}
 	written, _ := to.port.Write(w.lane%to.port.Queues(), pkts)
 	var out, outBytes uint64
 	for i := range pkts {

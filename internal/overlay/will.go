@@ -7,7 +7,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
 
-// Will is what the user asks of adaptation. The zero Will asks nothing.
+// Will is what the user asks of adaptation, and between which hosts frames are sealed. The zero Will asks nothing.
 type Will struct {
 	Mode     string       // observe, advise or auto; empty leaves it as it is
 	MaxLinks *int         // adapted links at a time, 0 = no limit; nil leaves it as it is
@@ -15,6 +15,7 @@ type Will struct {
 	Pins     []Pin
 	Forbids  []Forbid
 	Costs    []Cost
+	Seals    []Seal
 }
 
 // PinKind says what a pin holds in place.
@@ -58,6 +59,15 @@ type Cost struct {
 	Factor float64
 }
 
+// Seal has the frames between the guests of two hosts sealed from one to the other, so that no node between them reads them.
+type Seal struct{ A, B Name } // A < B; both empty = every two hosts
+
+// Sealed says whether the user wants frames between two hosts sealed.
+func (w Will) Sealed(a, b Name) bool {
+	a, b = min(a, b), max(a, b)
+	return slices.ContainsFunc(w.Seals, func(s Seal) bool { return s == Seal{a, b} || s == Seal{} })
+}
+
 // normal puts the two ends in order.
 func (f Forbid) normal() Forbid {
 	if f.Kind == ForbidLink && f.A > f.B {
@@ -90,6 +100,10 @@ func (w Will) Normal() Will {
 	for _, c := range w.Costs {
 		out.Costs = append(out.Costs, Cost{A: min(c.A, c.B), B: max(c.A, c.B), Factor: c.Factor})
 	}
+	for _, s := range w.Seals {
+		out.Seals = append(out.Seals, Seal{A: min(s.A, s.B), B: max(s.A, s.B)})
+	}
+	slices.SortFunc(out.Seals, func(a, b Seal) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) })
 	slices.SortFunc(out.Pins, Pin.compare)
 	slices.SortFunc(out.Forbids, func(a, b Forbid) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B), a.X.Compare(b.X), a.Y.Compare(b.Y))
@@ -119,7 +133,7 @@ func (w Will) Clone() Will {
 	for i := range c.Pins {
 		c.Pins[i].Via = slices.Clone(c.Pins[i].Via)
 	}
-	c.Forbids, c.Costs = slices.Clone(w.Forbids), slices.Clone(w.Costs)
+	c.Forbids, c.Costs, c.Seals = slices.Clone(w.Forbids), slices.Clone(w.Costs), slices.Clone(w.Seals)
 	return c
 }
 

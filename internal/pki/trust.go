@@ -29,6 +29,10 @@ type Trust struct {
 	away    func() bool
 	member  func(name string, key Key) (known bool, err error)
 	onPin   func(map[string]Key)
+	suspect map[string]PinError // who showed another key last
+	onWrong func(PinError)
+	strict  bool                // a revocation makes no room for another key
+	fresh   map[string]PinError // who showed another key after the first was revoked
 }
 
 // NewTrust begins with the CA that the identity is of.
@@ -39,7 +43,7 @@ func NewTrust(id *Identity) (*Trust, error) {
 	}
 	return &Trust{
 		overlay: id.Overlay, first: ca, roots: []*x509.Certificate{ca},
-		revoked: map[Key]Revocation{}, pins: map[string]Key{}, graced: map[string]time.Time{},
+		revoked: map[Key]Revocation{}, pins: map[string]Key{}, graced: map[string]time.Time{}, suspect: map[string]PinError{}, fresh: map[string]PinError{},
 	}, nil
 }
 
@@ -129,6 +133,37 @@ func (t *Trust) Members(f func(name string, key Key) (known bool, err error)) { 
 // OnPin has f called with all pins whenever one is added or taken away. It is set before use.
 func (t *Trust) OnPin(f func(map[string]Key)) { t.onPin = f }
 
+// OnWrong has f called when a node shows another key than it had, once for each such key. It is set before use.
+func (t *Trust) OnWrong(f func(PinError)) { t.onWrong = f }
+
+// Strict has a revocation make no room for another key: who signs revocations could put one in the place of a host's. Only
+// the user does then, by Forget. It is set before use.
+func (t *Trust) Strict() { t.strict = true }
+
+// Replaced are the nodes that showed another key after their first was revoked, since this node started, by name.
+func (t *Trust) Replaced() []PinError {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []PinError
+	for _, name := range slices.Sorted(maps.Keys(t.fresh)) {
+		out = append(out, t.fresh[name])
+	}
+	return out
+}
+
+// Suspects are the nodes that showed another key than they had, and of which nobody has said that it is right, by name.
+func (t *Trust) Suspects() []PinError {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []PinError
+	for _, name := range slices.Sorted(maps.Keys(t.suspect)) {
+		if wrong := t.suspect[name]; t.pins[name] == wrong.Known {
+			out = append(out, wrong)
+		}
+	}
+	return out
+}
+
 // Pins are the keys seen under each name.
 func (t *Trust) Pins() map[string]Key {
 	t.mu.RLock()
@@ -148,6 +183,8 @@ func (t *Trust) Forget(name string) bool {
 	t.mu.Lock()
 	_, known := t.pins[name]
 	delete(t.pins, name)
+	delete(t.suspect, name)
+	delete(t.fresh, name)
 	t.mu.Unlock()
 	if known && t.onPin != nil {
 		t.onPin(t.Pins())
@@ -165,14 +202,23 @@ func (t *Trust) pin(name string, key Key) error {
 	case known && old == key:
 		t.mu.Unlock()
 		return nil
-	case known && !gone:
+	case known && (!gone || t.strict):
+		wrong := PinError{Name: name, Known: old, Shown: key}
+		seen := t.suspect[name] == wrong
+		t.suspect[name] = wrong
 		t.mu.Unlock()
-		return &PinError{Name: name, Known: old, Shown: key}
+		if !seen && t.onWrong != nil {
+			t.onWrong(wrong)
+		}
+		return &wrong
 	case !known && len(t.pins) >= maxPins:
 		t.mu.Unlock()
 		return fmt.Errorf("cannot remember the key of %s: %d are remembered already", name, maxPins)
 	}
 	t.pins[name] = key
+	if known {
+		t.fresh[name] = PinError{Name: name, Known: old, Shown: key}
+	}
 	t.mu.Unlock()
 	if t.onPin != nil {
 		t.onPin(t.Pins())

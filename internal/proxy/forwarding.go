@@ -28,6 +28,8 @@ func (p *Proxy) Forward(ctx context.Context, to, method string, body []byte) ([]
 		return own(ctx, body, p.GetOverlay)
 	case "ApplyOverlay":
 		return own(ctx, body, p.ApplyOverlay)
+	case "SetSeal":
+		return own(ctx, body, p.SetSeal)
 	case "Trace":
 		return own(ctx, body, p.Trace)
 	case "SetLinkCipher":

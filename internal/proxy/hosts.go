@@ -28,6 +28,7 @@ func (h *hub) attached(now time.Time, peer overlay.Name, l *link.Link, hello con
 	h.register(peer, hello)
 	h.p.compareTrust(peer, hello.Trust)
 	h.p.seen(peer, l)
+	h.p.sealAgain(peer)
 	h.places.NodeHere(now, peer, hello.Boot)
 	h.tell(peer, h.welcome())
 	h.tell(peer, h.tune())

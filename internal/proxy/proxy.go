@@ -45,7 +45,8 @@ type Proxy struct {
 
 	authority *authority
 	ctx       context.Context // ends with Run, which sets it
-	tasks     sync.WaitGroup  // what is told to nodes beside the hub; Run waits for it
+	sealing   sealTelling
+	tasks     sync.WaitGroup // what is told to nodes beside the hub; Run waits for it
 }
 
 // New prepares a Proxy; Run starts it.
@@ -57,6 +58,7 @@ func New(cfg Config) (*Proxy, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Proxy{cfg: cfg, mail: newMailbox(), ready: make(chan struct{}), ended: make(chan struct{})}
+	p.sealing.ever = map[overlay.Name]bool{}
 	p.disk = store.NewWriter(cfg.Store, p.diskSays)
 	cfg.Node.Hub = p
 	var err error

@@ -48,6 +48,7 @@ func (h *hub) setWill(now time.Time, w overlay.Will, vms []lang.VM) error {
 	h.will, h.named = w.Clone(), vms
 	h.saveWill()
 	h.declare(now, before)
+	h.p.sealAgain(h.hostsHere()...)
 	return nil
 }
 

@@ -90,6 +90,7 @@ type machine struct {
 	name   string
 	addr   netip.Addr
 	disk   *store.Store
+	sealed bool // vnet host --sealed
 	guests []*guest
 
 	proxy  *Proxy // of the Proxy's machine
@@ -101,6 +102,25 @@ type machine struct {
 // newWorld builds the machines and starts every daemon; guests[i] is how many
 // guests machine i has, the Proxy's being machine 0.
 func newWorld(t testing.TB, papers *papers, seed uint64, path wan.Path, guests ...int) *world {
+	t.Helper()
+	w := makeWorld(t, papers, seed, path, guests...)
+	w.startAll()
+	return w
+}
+
+// newWorldWith is a Proxy and two hosts with a guest each, whose daemons are set up before they start.
+func newWorldWith(t testing.TB, papers *papers, set func(*machine)) *world {
+	t.Helper()
+	w := makeWorld(t, papers, 1, wan.Path{Delay: 5 * time.Millisecond}, 1, 1, 1)
+	for _, m := range w.machines() {
+		set(m)
+	}
+	w.startAll()
+	return w
+}
+
+// makeWorld builds the machines.
+func makeWorld(t testing.TB, papers *papers, seed uint64, path wan.Path, guests ...int) *world {
 	t.Helper()
 	w := &world{t: t, papers: papers, net: simnet.New(seed), dice: rand.New(rand.NewPCG(seed, 0)), mode: adapt.Observe}
 	w.net.SetDefault(path)
@@ -117,11 +137,15 @@ func newWorld(t testing.TB, papers *papers, seed uint64, path wan.Path, guests .
 			w.hosts = append(w.hosts, m)
 		}
 	}
+	return w
+}
+
+func (w *world) startAll() {
+	w.t.Helper()
 	w.proxy.start()
 	for _, m := range w.hosts {
 		m.start()
 	}
-	return w
 }
 
 func (w *world) machines() []*machine { return append([]*machine{w.proxy}, w.hosts...) }
@@ -146,7 +170,7 @@ func (w *world) stop() {
 func (m *machine) config() node.Config {
 	cfg := node.Config{
 		Identity: m.w.papers.ids[m.name], Net: door{m.w.net.Host(m.addr)}, Listen: netip.AddrPortFrom(m.addr, 4500),
-		Store: m.disk, Boot: uint64(time.Now().UnixMicro()),
+		Store: m.disk, Boot: uint64(time.Now().UnixMicro()), Sealed: m.sealed,
 	}
 	for _, g := range m.guests {
 		cfg.Ports = append(cfg.Ports, g.plug())
@@ -297,6 +321,7 @@ type guest struct {
 	mu   sync.Mutex     // guards the following
 	got  map[uint64]int // how often each number arrived, over all lives of the daemon
 	app  func(ether.Frame)
+	spy  func(ether.Frame) // hears every frame
 }
 
 // probeType is an EtherType for experiments (IEEE 802, 0x88B5).
@@ -326,6 +351,9 @@ func (g *guest) heard(pkts []ether.Packet) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, p := range pkts {
+		if g.spy != nil {
+			g.spy(p.Frame)
+		}
 		switch f := p.Frame; {
 		case f.EtherType() == probeType && len(f) >= 22:
 			g.got[binary.BigEndian.Uint64(f[14:])]++

@@ -32,6 +32,8 @@ type Daemon interface {
 	SetLinkCarrier(context.Context, *api.SetLinkCarrierRequest) (*api.SetLinkCarrierResponse, error)
 	SetLinkCipher(context.Context, *api.SetLinkCipherRequest) (*api.SetLinkCipherResponse, error)
 
+	SetSeal(context.Context, *api.SetSealRequest) (*api.SetSealResponse, error)
+
 	// Rules.
 	ListRules(context.Context, *api.ListRulesRequest) (*api.ListRulesResponse, error)
 	AddRule(context.Context, *api.AddRuleRequest) (*api.AddRuleResponse, error)

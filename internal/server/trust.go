@@ -46,9 +46,15 @@ func (s service) Leave(ctx context.Context, req *api.LeaveRequest) (*api.LeaveRe
 	return route(ctx, s, "Leave", req, s.d.Leave)
 }
 
+func (s service) SetSeal(ctx context.Context, req *api.SetSealRequest) (*api.SetSealResponse, error) {
+	return route(ctx, s, "SetSeal", req, s.d.SetSeal)
+}
+
 // dispatchTrust is dispatch for them.
 func dispatchTrust(ctx context.Context, d Daemon, method string, body []byte) ([]byte, error) {
 	switch method {
+	case "SetSeal":
+		return unary(ctx, d, body, d.SetSeal)
 	case "ListTokens":
 		return unary(ctx, d, body, d.ListTokens)
 	case "RevokeToken":
@@ -63,8 +69,9 @@ func dispatchTrust(ctx context.Context, d Daemon, method string, body []byte) ([
 		return unary(ctx, d, body, d.CreateClient)
 	case "ListKeys":
 		return unary(ctx, d, body, d.ListKeys)
-	case "ForgetKey":
-		return unary(ctx, d, body, d.ForgetKey)
+	case "ForgetKey": // a pin is there because the Proxy may lie
+		return nil, api.Errorf(connect.CodePermissionDenied, "cannot have another node forget a key: its own user says that, there").
+			WithHint("run it on that machine")
 	case "Leave":
 		return unary(ctx, d, body, d.Leave)
 	}

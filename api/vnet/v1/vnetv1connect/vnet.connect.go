@@ -62,6 +62,8 @@ const (
 	DaemonSetLinkCarrierProcedure = "/vnet.v1.Daemon/SetLinkCarrier"
 	// DaemonSetLinkCipherProcedure is the fully-qualified name of the Daemon's SetLinkCipher RPC.
 	DaemonSetLinkCipherProcedure = "/vnet.v1.Daemon/SetLinkCipher"
+	// DaemonSetSealProcedure is the fully-qualified name of the Daemon's SetSeal RPC.
+	DaemonSetSealProcedure = "/vnet.v1.Daemon/SetSeal"
 	// DaemonListRulesProcedure is the fully-qualified name of the Daemon's ListRules RPC.
 	DaemonListRulesProcedure = "/vnet.v1.Daemon/ListRules"
 	// DaemonAddRuleProcedure is the fully-qualified name of the Daemon's AddRule RPC.
@@ -155,6 +157,9 @@ type DaemonClient interface {
 	SetLinkCarrier(context.Context, *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error)
 	// Changes what seals the frames between two nodes, now and whenever they have a link; no frame is lost.
 	SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error)
+	// Has the frames between guests of two hosts sealed from one host to the other, or no longer; answers when the hosts that
+	// are connected have heard. Proxy only.
+	SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error)
 	ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error)
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
@@ -295,6 +300,12 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			httpClient,
 			baseURL+DaemonSetLinkCipherProcedure,
 			connect.WithSchema(daemonMethods.ByName("SetLinkCipher")),
+			connect.WithClientOptions(opts...),
+		),
+		setSeal: connect.NewClient[v1.SetSealRequest, v1.SetSealResponse](
+			httpClient,
+			baseURL+DaemonSetSealProcedure,
+			connect.WithSchema(daemonMethods.ByName("SetSeal")),
 			connect.WithClientOptions(opts...),
 		),
 		listRules: connect.NewClient[v1.ListRulesRequest, v1.ListRulesResponse](
@@ -517,6 +528,7 @@ type daemonClient struct {
 	rekeyLink      *connect.Client[v1.RekeyLinkRequest, v1.RekeyLinkResponse]
 	setLinkCarrier *connect.Client[v1.SetLinkCarrierRequest, v1.SetLinkCarrierResponse]
 	setLinkCipher  *connect.Client[v1.SetLinkCipherRequest, v1.SetLinkCipherResponse]
+	setSeal        *connect.Client[v1.SetSealRequest, v1.SetSealResponse]
 	listRules      *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
 	addRule        *connect.Client[v1.AddRuleRequest, v1.AddRuleResponse]
 	deleteRule     *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
@@ -646,6 +658,15 @@ func (c *daemonClient) SetLinkCarrier(ctx context.Context, req *v1.SetLinkCarrie
 // SetLinkCipher calls vnet.v1.Daemon.SetLinkCipher.
 func (c *daemonClient) SetLinkCipher(ctx context.Context, req *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error) {
 	response, err := c.setLinkCipher.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SetSeal calls vnet.v1.Daemon.SetSeal.
+func (c *daemonClient) SetSeal(ctx context.Context, req *v1.SetSealRequest) (*v1.SetSealResponse, error) {
+	response, err := c.setSeal.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -965,6 +986,9 @@ type DaemonHandler interface {
 	SetLinkCarrier(context.Context, *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error)
 	// Changes what seals the frames between two nodes, now and whenever they have a link; no frame is lost.
 	SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error)
+	// Has the frames between guests of two hosts sealed from one host to the other, or no longer; answers when the hosts that
+	// are connected have heard. Proxy only.
+	SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error)
 	ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error)
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
@@ -1101,6 +1125,12 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		DaemonSetLinkCipherProcedure,
 		svc.SetLinkCipher,
 		connect.WithSchema(daemonMethods.ByName("SetLinkCipher")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonSetSealHandler := connect.NewUnaryHandlerSimple(
+		DaemonSetSealProcedure,
+		svc.SetSeal,
+		connect.WithSchema(daemonMethods.ByName("SetSeal")),
 		connect.WithHandlerOptions(opts...),
 	)
 	daemonListRulesHandler := connect.NewUnaryHandlerSimple(
@@ -1331,6 +1361,8 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonSetLinkCarrierHandler.ServeHTTP(w, r)
 		case DaemonSetLinkCipherProcedure:
 			daemonSetLinkCipherHandler.ServeHTTP(w, r)
+		case DaemonSetSealProcedure:
+			daemonSetSealHandler.ServeHTTP(w, r)
 		case DaemonListRulesProcedure:
 			daemonListRulesHandler.ServeHTTP(w, r)
 		case DaemonAddRuleProcedure:
@@ -1450,6 +1482,10 @@ func (UnimplementedDaemonHandler) SetLinkCarrier(context.Context, *v1.SetLinkCar
 
 func (UnimplementedDaemonHandler) SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetLinkCipher is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetSeal is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error) {
