@@ -18,6 +18,7 @@ import (
 func hostCommand(c *cli) *cobra.Command {
 	var f daemonFlags
 	var proxies []string
+	var sealed bool
 	cmd := &cobra.Command{
 		Use:   "host",
 		Short: "Run this machine's node of an overlay it has joined",
@@ -27,15 +28,16 @@ hosts when the Proxy says so. It needs CAP_NET_ADMIN for --tap and CAP_NET_RAW f
   vnet host --qemu vm2=stream:/run/vm2.sock
   vnet host --lan eth1 --overlay lab`,
 		Args: cobra.NoArgs,
-		RunE: c.do(func(cmd *cobra.Command, _ []string) error { return c.runHost(cmd.Context(), &f, proxies) }),
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error { return c.runHost(cmd.Context(), &f, proxies, sealed) }),
 	}
 	f.add(cmd)
 	cmd.Flags().StringSliceVar(&proxies, "proxy", nil, "where the Proxy is, `HOST:PORT` (default: what the token said)")
+	cmd.Flags().BoolVar(&sealed, "sealed", false, "send guests of other hosts nothing but sealed frames, and take nothing else, whatever the Proxy says (see vnet seal)")
 	return cmd
 }
 
 // runHost runs the node until ctx ends, or it has left the overlay.
-func (c *cli) runHost(ctx context.Context, f *daemonFlags, proxies []string) error {
+func (c *cli) runHost(ctx context.Context, f *daemonFlags, proxies []string, sealed bool) error {
 	d, err := f.prepare(c)
 	if err != nil {
 		return err
@@ -45,6 +47,7 @@ func (c *cli) runHost(ctx context.Context, f *daemonFlags, proxies []string) err
 	if err != nil {
 		return err
 	}
+	cfg.Sealed = sealed
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cfg.Left = func() { time.AfterFunc(lastWords, cancel) }

@@ -266,7 +266,7 @@ func (c *cli) startJoined(cmd *cobra.Command, j *joining) error {
 	if j.service.wanted {
 		return c.install(cmd.Context(), j.service, append([]string{"host"}, f.args()...))
 	}
-	return c.runHost(cmd.Context(), f, nil)
+	return c.runHost(cmd.Context(), f, nil, false)
 }
 
 // answers says whether a daemon serves on the socket.

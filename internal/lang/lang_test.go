@@ -62,8 +62,8 @@ func TestErrors(t *testing.T) {
 		{"link a b\n", `t:1:1: "link" before the version line: begin with "vnet 1"`},
 		{"vnet 2\nfoo bar\n", `t:1:6: this file is written in version 2 of the language, and this program knows version 1: use a newer vnet`},
 		{"vnet one\n", `t:1:6: "one" is no version of the language: use 1`},
-		{"vnet 1\nlimk a b\n", `t:2:1: "limk" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost or mode (did you mean link?)`},
-		{"vnet 1\nnodes (\n a b\n c d\n)\n", `t:2:1: "nodes" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost or mode (did you mean node?)`},
+		{"vnet 1\nlimk a b\n", `t:2:1: "limk" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost, seal or mode (did you mean link?)`},
+		{"vnet 1\nnodes (\n a b\n c d\n)\n", `t:2:1: "nodes" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost, seal or mode (did you mean node?)`},
 		{"vnet 1\nlink a\nlink a a\nlink a b c\nlink a b carrier sctp\nlink A b\n", `t:2:7: the line ends too early: the second node is missing
 t:3:8: a twice: name two nodes
 t:4:10: "c" is no option of a link: use carrier or cipher

@@ -39,6 +39,10 @@ const (
 	sealKeys = 3
 	// maxClaims bounds the MACs a peer may say are its own: more than a host has guests, 24 KiB.
 	maxClaims = 4096
+	// sealOverlap is how long frames in the clear are still taken when a pair begins to seal, and frames are still sealed when
+	// it stops: what is under way then. sealEnds is when the keys are forgotten.
+	sealOverlap = time.Second
+	sealEnds    = 6 * time.Second
 )
 
 // sealNoted is what a host tells one with which it seals, under the key between them: which MACs live with it, so that
@@ -71,10 +75,13 @@ type sealPeer struct {
 
 	busy    bool // a handshake, or a note, is under way
 	again   time.Time
-	why     string // the last handshake failed
-	noted   string // what it was told last
-	renewed bool   // it does not hold our key
-	asks    bool   // it wants to be sealed with, whatever we were told
+	why     string    // the last handshake failed
+	noted   string    // what it was told last
+	renewed bool      // it does not hold our key
+	open    bool      // sealing begins: until there is a key frames go as they went before
+	lenient bool      // sealing begins or ends: what comes in the clear is taken
+	leaving time.Time // since when nobody wants it sealed any more; zero: somebody does
+	asks    bool      // it wants to be sealed with, whatever we were told
 }
 
 // sealing is what workers need to know of all that; it is never changed.
@@ -85,7 +92,11 @@ type sealing struct {
 }
 
 // sealWay is how frames for a MAC are sealed.
-type sealWay struct{ tx *seal.Sender } // nil: they must be, and there is no key
+type sealWay struct {
+	tx      *seal.Sender // nil: there is no key
+	open    bool         // then they go in the clear
+	lenient bool         // those from there are taken in the clear
+}
 
 // active says that anything is sealed here, or ever was.
 func (z *seals) active() bool { return len(z.told) > 0 || len(z.peers) > 0 || z.s.n.cfg.Sealed }
@@ -108,7 +119,9 @@ func (z *seals) build() *sealing {
 	out := &sealing{strict: z.s.n.cfg.Sealed, macs: map[ether.MAC]*sealWay{}, in: map[seal.ID]*seal.Receiver{}}
 	ways := map[overlay.Name]*sealWay{}
 	for name, p := range z.peers {
-		ways[name] = &sealWay{tx: p.tx}
+		if p.leaving.IsZero() || p.lasting() {
+			ways[name] = &sealWay{tx: p.tx, open: p.open, lenient: p.lenient}
+		}
 		for _, r := range p.rx {
 			out.in[r.ID] = r
 		}
@@ -120,6 +133,9 @@ func (z *seals) build() *sealing {
 	}
 	for _, name := range slices.Sorted(maps.Keys(z.peers)) {
 		for mac := range z.peers[name].claims {
+			if ways[name] == nil {
+				continue
+			}
 			if place, ok := z.s.places[mac]; !ok || place.Node == name || out.macs[mac] == nil {
 				out.macs[mac] = ways[name]
 			}
@@ -185,12 +201,12 @@ func (z *seals) tick(now time.Time) {
 		}
 	}
 	for name, p := range z.peers {
+		z.turn(now, p, want[name])
 		switch {
 		case p.busy || now.Before(p.again) || z.s.n.starLink() == nil:
+		case !want[name] && p.tx == nil:
 		case !want[name]:
-			z.bye(p)
-			delete(z.peers, name)
-			z.changed()
+			z.note(now, p)
 		case p.tx == nil || p.renewed || p.tx.Tired(now):
 			z.shake(p)
 		default:
@@ -198,6 +214,32 @@ func (z *seals) tick(now time.Time) {
 		}
 	}
 }
+
+// turn begins and ends sealing with a peer without losing what is under way.
+func (z *seals) turn(now time.Time, p *sealPeer, wanted bool) {
+	switch {
+	case wanted && !p.leaving.IsZero():
+		p.leaving = time.Time{}
+		z.changed()
+	case wanted:
+		if p.lenient && len(p.rx) > 0 && now.Sub(p.rx[0].Born) > sealOverlap {
+			p.lenient = false
+			z.changed()
+		}
+	case p.leaving.IsZero():
+		p.leaving, p.lenient = now, true
+		z.changed()
+	case now.Sub(p.leaving) > sealEnds && !p.busy:
+		z.bye(p)
+		delete(z.peers, p.name)
+		z.changed()
+	case now.Sub(p.leaving) > sealOverlap:
+		z.changed()
+	}
+}
+
+// lasting says that frames for a peer with which nobody seals any more are sealed still.
+func (p *sealPeer) lasting() bool { return time.Since(p.leaving) <= sealOverlap }
 
 // shake agrees on a fresh key, away from the loop.
 func (z *seals) shake(p *sealPeer) {
@@ -215,7 +257,7 @@ func (z *seals) shake(p *sealPeer) {
 				return
 			}
 			first := p.tx == nil
-			p.tx, p.noted, p.renewed = tx, "", false
+			p.tx, p.noted, p.renewed, p.open = tx, "", false, false
 			s.seals.changed()
 			if first {
 				n.event(Event{Kind: "seal", Text: "frames for guests of " + string(p.name) + " are sealed for it, key " + tx.Peer.Key.String(), Fields: map[string]string{"peer": string(p.name)}})
@@ -326,7 +368,7 @@ func (n *Node) sealTaken(r *seal.Receiver) {
 		}
 		p := z.peers[name]
 		if p == nil {
-			p = &sealPeer{name: name, asks: true} // as long as it says nothing else
+			p = &sealPeer{name: name, asks: true, open: !n.cfg.Sealed, lenient: !n.cfg.Sealed} // it asks, as long as it says nothing else
 			z.peers[name] = p
 		}
 		p.rx = append(p.rx, r)
@@ -392,10 +434,15 @@ func (n *Node) sealWith(c control.Call) control.Answer {
 		return control.Answer{ID: c.ID, Code: "invalid_argument", Error: "cannot read with whom to seal"}
 	}
 	n.do(func(s *state) {
-		s.seals.told = map[overlay.Name]bool{}
+		z := s.seals
+		z.told = map[overlay.Name]bool{}
 		for _, name := range names {
-			if overlay.ValidName(string(name)) == nil {
-				s.seals.told[name] = true
+			if overlay.ValidName(string(name)) != nil || name == n.name {
+				continue
+			}
+			z.told[name] = true
+			if z.peers[name] == nil { // it begins now; what was sealed before a restart is not opened by one
+				z.peers[name] = &sealPeer{name: name, open: !n.cfg.Sealed, lenient: !n.cfg.Sealed}
 			}
 		}
 		s.save(keySeals, names)
@@ -414,6 +461,7 @@ func (s *state) restoreSeals() {
 				s.seals.told = map[overlay.Name]bool{}
 			}
 			s.seals.told[name] = true
+			s.seals.peers[name] = &sealPeer{name: name}
 		}
 	}
 }

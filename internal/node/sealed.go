@@ -3,7 +3,6 @@ package node
 import (
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/forward"
-	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/seal"
 )
 
@@ -13,6 +12,12 @@ const (
 	// sealRoom is how long frames are cut for a link that does not say (over tcp): what the smallest path carries whole.
 	sealRoom = 1400
 )
+
+// outlet is what a sealer needs of a link.
+type outlet interface {
+	MTU() int
+	Send(lane int, pkts []ether.Packet)
+}
 
 // sealer is a worker's memory for sealing and opening. What it holds is used up when send returns.
 type sealer struct {
@@ -27,14 +32,14 @@ type sealer struct {
 	put     func(*ether.Packet)
 
 	// of the current call
-	l      *link.Link
+	l      outlet
 	tx     *seal.Sender
 	made   uint64 // frames sealed of the current packet
 	failed uint64
 }
 
 // send is Send for a node that seals: what starts here and is for a guest of a host with which we seal goes sealed.
-func (z *sealer) send(s *snapshot, l *link.Link, pkts []ether.Packet) {
+func (z *sealer) send(s *snapshot, l outlet, pkts []ether.Packet) {
 	if z.memory == nil {
 		z.memory = make([]byte, sealMemory)
 		z.put = z.one
@@ -82,7 +87,7 @@ func (g *sealing) judge(s *snapshot, p *ether.Packet) (tx *seal.Sender, why Drop
 	case way == nil:
 		return nil, DropUnsealed, !g.strict
 	case way.tx == nil:
-		return nil, DropNoKey, false
+		return nil, DropNoKey, way.open && !g.strict
 	}
 	return way.tx, 0, true
 }
@@ -138,7 +143,7 @@ func (z *sealer) open(s *snapshot, p *ether.Packet, v forward.Verdict, frames ui
 	if p.Frame.Dst().IsGroup() {
 		return true
 	}
-	if s.seal.strict || s.seal.macs[p.Frame.Src()] != nil {
+	if way := s.seal.macs[p.Frame.Src()]; s.seal.strict || way != nil && !way.lenient {
 		z.w.counts.drops[DropUnsealed].add(frames)
 		return false
 	}

@@ -58,7 +58,7 @@ func New(cfg Config) (*Proxy, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Proxy{cfg: cfg, mail: newMailbox(), ready: make(chan struct{}), ended: make(chan struct{})}
-	p.sealing.ever = map[overlay.Name]bool{}
+	p.sealing = newSealTelling()
 	p.disk = store.NewWriter(cfg.Store, p.diskSays)
 	cfg.Node.Hub = p
 	var err error

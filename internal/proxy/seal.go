@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -108,8 +107,8 @@ const sealTime = 5 * time.Second
 
 // sealTelling keeps two lists for one host from overtaking each other, and spares hosts of an overlay where nothing is sealed.
 type sealTelling struct {
-	mu   sync.Mutex // held while a host is told
-	ever map[overlay.Name]bool
+	turn chan struct{}         // has one token, taken while a host is told
+	ever map[overlay.Name]bool // told before; who has the token owns it
 }
 
 // tellSeals tells every host that is here.
@@ -140,8 +139,12 @@ func (p *Proxy) tellSeals(ctx context.Context) (stored []string, missed []*vnetv
 
 // tellSeal tells one host what holds at this moment; false where there was nothing to tell.
 func (p *Proxy) tellSeal(ctx context.Context, name overlay.Name) (bool, error) {
-	p.sealing.mu.Lock()
-	defer p.sealing.mu.Unlock()
+	select {
+	case <-p.sealing.turn:
+		defer func() { p.sealing.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
 	var names []overlay.Name
 	if err := p.ask(ctx, func(h *hub) { names = h.sealsOf(name) }); err != nil {
 		return false, err
@@ -163,6 +166,12 @@ func (p *Proxy) tellSeal(ctx context.Context, name overlay.Name) (bool, error) {
 	}
 	p.sealing.ever[name] = true
 	return true, nil
+}
+
+func newSealTelling() sealTelling {
+	t := sealTelling{turn: make(chan struct{}, 1), ever: map[overlay.Name]bool{}}
+	t.turn <- struct{}{}
+	return t
 }
 
 // sealAgain tells a host that has come, or all when a file was applied.
