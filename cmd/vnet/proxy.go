@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -107,12 +108,21 @@ func (d *daemon) proxyConfig(name, nodeName string) (proxy.Config, error) {
 		return proxy.Config{}, err
 	}
 	return proxy.Config{
-		CA: ca, OldCA: old, Vault: vault(d.state), Store: d.store, Log: d.log,
+		CA: ca, OldCA: old, Vault: vault(d.state), Store: d.store, Log: d.log, Allowed: allowHosts,
 		Node: node.Config{
 			Identity: id, Net: link.Kernel{}, Listen: d.listen, Ports: d.ports, Carrier: d.wish,
 			Store: d.store, Log: d.log, Boot: d.boot, Advertise: d.offer, Off: d.without, Uncounted: d.uncounted,
 		},
 	}, nil
+}
+
+// allowHosts says what hosts may ask the Proxy for: what is for the Proxy's own user only (tokens, certificates, who belongs to
+// the overlay) no host may do, whoever sits at it.
+func allowHosts(method string) error {
+	if server.Need(method) < pki.RoleAdmin || method == "SetLinkCipher" { // both ends have to agree to that
+		return nil
+	}
+	return api.Errorf(connect.CodePermissionDenied, "cannot do this for a host: %s is for the Proxy's own machine", method)
 }
 
 // foundIdentity signs the Proxy's own certificate. Its name stays what it was: hosts know it by that.

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/virtuoso-vnet/virtuoso/internal/pki"
 )
 
@@ -27,22 +29,54 @@ func (e *Endpoint) acceptQUIC() {
 		if err != nil {
 			return // the endpoint is stopping
 		}
+		if leave, ok := conn.Context().Value(knockKey{}).(func()); ok {
+			leave() // its certificate is good: it is no stranger any more
+		}
 		shut := func(reason string) { _ = conn.CloseWithError(quicClosed, reason) }
 		e.spawn(func() {
 			ctx, cancel := context.WithTimeout(e.ctx, setupTimeout)
 			defer cancel()
 			defer context.AfterFunc(ctx, func() { shut("set-up took too long") })()
+			cs := conn.ConnectionState().TLS
+			end, err := e.begin(&cs)
+			if err != nil {
+				shut(err.Error())
+				return
+			}
+			defer end()
 			stream, err := conn.AcceptStream(ctx)
 			if err != nil {
 				shut("no control stream")
 				return
 			}
-			cs := conn.ConnectionState().TLS
 			if err := e.answerUDP(ctx, stream, &cs, addrPort(conn.RemoteAddr()), shut); err != nil {
 				e.cfg.Log.Debug("link not opened", "from", conn.RemoteAddr(), "error", err)
 			}
 		})
 	}
+}
+
+// knockKey is where the context of a QUIC connection keeps what ends its time as a stranger.
+type knockKey struct{}
+
+// knocked is asked before a QUIC handshake is begun.
+func (e *Endpoint) knocked(ctx context.Context, who *quic.ClientInfo) (context.Context, error) {
+	leave, err := e.usher.knock(time.Now(), "quic", addrPort(who.RemoteAddr).Addr())
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, leave)
+	return context.WithValue(ctx, knockKey{}, leave), nil
+}
+
+// begin takes a peer in behind its handshake; end is called when its set-up is over.
+func (e *Endpoint) begin(cs *tls.ConnectionState) (end func(), err error) {
+	peer, _, err := pki.PeerOf(*cs)
+	if err != nil {
+		return nil, err
+	}
+	_, end, err = e.usher.begin(peer)
+	return end, err
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -158,7 +192,6 @@ func (e *Endpoint) welcome(stream io.ReadWriter, cs *tls.ConnectionState) (birth
 }
 
 func (e *Endpoint) acceptTCP() {
-	strangers := make(chan struct{}, tcpStrangers)
 	for {
 		raw, err := e.tcp.Accept()
 		if err != nil {
@@ -172,20 +205,22 @@ func (e *Endpoint) acceptTCP() {
 			}
 			continue
 		}
-		select {
-		case strangers <- struct{}{}:
-		default:
+		leave, err := e.usher.knock(time.Now(), "tcp", addrPort(raw.RemoteAddr()).Addr())
+		if err != nil {
 			raw.Close()
 			continue
 		}
-		if !e.spawn(func() { e.answerTCP(raw, func() { <-strangers }) }) {
+		if !e.spawn(func() { e.answerTCP(raw, leave) }) {
+			leave()
 			raw.Close()
 		}
 	}
 }
 
-// answerTCP shakes hands and hands the connection to whom its protocol names. known is called after the handshake.
+// answerTCP shakes hands and hands the connection to whom its protocol names. Who has shown a certificate is no stranger any
+// more: known is called then, or when the connection is over.
 func (e *Endpoint) answerTCP(raw net.Conn, known func()) {
+	defer known()
 	ctx, cancel := context.WithTimeout(e.ctx, setupTimeout)
 	defer cancel()
 	id := e.identity.Load()
@@ -195,28 +230,40 @@ func (e *Endpoint) answerTCP(raw net.Conn, known func()) {
 	}
 	conn := tls.Server(raw, cfg)
 	err := conn.HandshakeContext(ctx)
-	known()
-	if err == nil {
-		switch conn.ConnectionState().NegotiatedProtocol {
-		case alpnControl:
-			err = e.answerControl(ctx, conn)
-		case alpnFrames:
-			err = e.answerFrames(ctx, conn)
-		case pki.ALPNJoin:
-			defer context.AfterFunc(e.ctx, func() { abort(conn) })()
-			e.cfg.Join(conn)
+	cs := conn.ConnectionState()
+	switch {
+	case err != nil:
+	case cs.NegotiatedProtocol == pki.ALPNJoin:
+		defer context.AfterFunc(e.ctx, func() { abort(conn) })()
+		e.cfg.Join(conn)
+		return
+	case cs.NegotiatedProtocol == alpnControl || cs.NegotiatedProtocol == alpnFrames:
+		known()
+		err = e.answerPeer(ctx, conn, &cs)
+	default:
+		known()
+		if err = errSetup; e.cfg.Clients != nil && pki.HTTP(cs) {
+			e.cfg.Clients(conn)
 			return
-		default:
-			if err = errSetup; e.cfg.Clients != nil && pki.HTTP(conn.ConnectionState()) {
-				e.cfg.Clients(conn)
-				return
-			}
 		}
 	}
 	if err != nil {
 		abort(conn)
 		e.cfg.Log.Debug("tcp connection not taken", "from", raw.RemoteAddr(), "error", err)
 	}
+}
+
+// answerPeer answers a node, which has shown its certificate.
+func (e *Endpoint) answerPeer(ctx context.Context, conn *tls.Conn, cs *tls.ConnectionState) error {
+	end, err := e.begin(cs)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if cs.NegotiatedProtocol == alpnFrames {
+		return e.answerFrames(ctx, conn)
+	}
+	return e.answerControl(ctx, conn)
 }
 
 // answerControl is the acceptor's half of a tcp set-up.
@@ -247,7 +294,8 @@ func (e *Endpoint) answerControl(ctx context.Context, conn *tls.Conn) error {
 	}
 	if err != nil {
 		abort(frames)
-		return err
+		e.refuse(conn, err, func(string) { abort(conn) })
+		return nil
 	}
 	if err := e.settle(conn, l); err != nil {
 		l.end(err, false) // which closes both connections

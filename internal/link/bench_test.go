@@ -28,7 +28,7 @@ func (w *wire) WriteSegments(to netip.AddrPort, buf []byte, seg int) error {
 
 // shortCircuit is a link whose frames come back to its own endpoint.
 func shortCircuit(t testing.TB, c Cipher, receive func(int, *Link, []ether.Packet)) *Link {
-	e := &Endpoint{cfg: Config{Receive: receive, Lanes: 1}}
+	e := &Endpoint{cfg: Config{Receive: receive, Lanes: 1}, usher: newUsher()}
 	secret := bytes.Repeat([]byte{1}, secretLen)
 	l, err := e.newLink(birth{mine: 7, theirs: 7, cipher: c, session: session{out: secret, in: secret}})
 	if err != nil {

@@ -42,7 +42,7 @@ func (h header) put(b []byte) {
 
 // parseHeader reads the header of a whole datagram; ok is false when it cannot be one of ours.
 func parseHeader(d []byte) (h header, ok bool) {
-	if len(d) < headerLen+tagLen {
+	if len(d) < headerLen+tagLen || len(d) > sizeLargest { // nobody sends longer ones: it bounds what pieces of frames take up
 		return header{}, false
 	}
 	h = header{

@@ -95,7 +95,8 @@ func final(err error) bool {
 	}
 	var refused *refusedError
 	var transport *quic.TransportError
-	return errors.As(err, &refused) || errors.As(err, &transport) && transport.ErrorCode.IsCryptoError()
+	return errors.As(err, &refused) || errors.As(err, &transport) &&
+		(transport.ErrorCode.IsCryptoError() || transport.ErrorCode == quic.ConnectionRefused) // it is busy; over tcp too
 }
 
 // attempt is one try to set up a link. claim is asked before the peer is told that the link is wanted; false means that

@@ -36,8 +36,6 @@ const (
 
 	// handshakesUnproved is how many QUIC handshakes a second are begun without asking the caller to prove its address.
 	handshakesUnproved = 100
-	// tcpStrangers is how many TCP connections may be in their handshake at a time; more are turned away.
-	tcpStrangers = 128
 
 	portTries = 16 // attempts to find one free port number for both udp and tcp
 )
@@ -105,6 +103,7 @@ type Endpoint struct {
 	ready    chan struct{}
 	lanes    []*outbox // each its worker's
 	inlets   []*inlet  // one a socket
+	usher    *usher
 
 	// Set by Run before ready is closed.
 	ctx       context.Context // ends with Run
@@ -133,7 +132,7 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		cfg: cfg, ready: make(chan struct{}),
+		cfg: cfg, ready: make(chan struct{}), usher: newUsher(),
 		sessions: make(map[*Link]struct{}), lingers: make(map[*Link]*time.Timer), awaited: make(map[LinkID]*awaitedFrames),
 	}
 	e.identity.Store(cfg.Identity)
@@ -205,7 +204,9 @@ func (e *Endpoint) listen() error {
 	}
 	e.quicConn = newQUICConn(e.sockets[0])
 	unproved := rate.NewLimiter(handshakesUnproved, handshakesUnproved)
-	e.transport = &quic.Transport{Conn: e.quicConn, VerifySourceAddress: func(net.Addr) bool { return !unproved.Allow() }}
+	e.transport = &quic.Transport{
+		Conn: e.quicConn, VerifySourceAddress: func(net.Addr) bool { return !unproved.Allow() }, ConnContext: e.knocked,
+	}
 	var err error
 	if e.listener, err = e.transport.Listen(e.quicServerTLS(), quicConfig()); err != nil {
 		e.tcp.Close()
@@ -276,6 +277,11 @@ func (e *Endpoint) admit(l *Link) error {
 	if e.closed {
 		return errStopping
 	}
+	if !l.dialled {
+		if err := e.usher.link(l.account); err != nil {
+			return err
+		}
+	}
 	e.sessions[l] = struct{}{}
 	if l.stream == nil {
 		next := maps.Clone(*e.byLinkID.Load())
@@ -296,6 +302,12 @@ func (e *Endpoint) forget(l *Link) {
 	defer e.mu.Unlock()
 	delete(e.sessions, l)
 	delete(e.lingers, l)
+	l.left.Do(func() {
+		l.control.settle(l.account)
+		if !l.dialled {
+			e.usher.unlink(l.account)
+		}
+	})
 	if (*e.byLinkID.Load())[l.mine] == l {
 		next := maps.Clone(*e.byLinkID.Load())
 		delete(next, l.mine)

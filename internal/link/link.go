@@ -57,6 +57,7 @@ type Link struct {
 	theirs  LinkID // names it in datagrams to the peer
 	control *control
 	stream  *frameStream // nil over udp
+	account *account     // of the peer
 
 	remote atomic.Pointer[netip.AddrPort] // where replies go: the peer's last authenticated address
 	size   atomic.Int32                   // bytes of the largest datagram the path takes
@@ -82,6 +83,7 @@ type Link struct {
 	unanswered atomic.Uint32 // probes of the upkeep since the last answer
 	proving    sync.Mutex    // one prover at a time
 
+	left   sync.Once // it is out of the endpoint's tables
 	ending sync.Once
 	done   chan struct{} // closed by end
 	err    error         // why; set before done is closed

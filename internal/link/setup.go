@@ -154,19 +154,34 @@ func writeMessage(w io.Writer, kind uint8, body []byte) error {
 	return err
 }
 
-// readMessage reads one message of at most limit bytes. Memory is taken as bytes arrive, not as the length claims.
+// readMessage reads one message of at most limit bytes.
 func readMessage(r io.Reader, limit int) (kind uint8, body []byte, err error) {
-	var head [5]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	kind, n, err := readHead(r, limit)
+	if err != nil {
 		return 0, nil, err
 	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n < 1 || int64(n) > int64(limit)+1 {
-		return 0, nil, fmt.Errorf("cannot take a control message of %d bytes: %d are allowed", n, limit)
+	body, err = readBody(r, n)
+	return kind, body, err
+}
+
+// readHead reads what precedes a message's body: its kind, and of how many bytes the body is.
+func readHead(r io.Reader, limit int) (kind uint8, n int, err error) {
+	var head [5]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, 0, err
 	}
-	body, err = io.ReadAll(io.LimitReader(r, int64(n)-1))
-	if err == nil && len(body) != int(n)-1 {
+	size := binary.BigEndian.Uint32(head[:])
+	if size < 1 || int64(size) > int64(limit)+1 {
+		return 0, 0, fmt.Errorf("cannot take a control message of %d bytes: %d are allowed", size, limit)
+	}
+	return head[4], int(size) - 1, nil
+}
+
+// readBody reads n bytes. Memory is taken as they arrive, not as the length claims.
+func readBody(r io.Reader, n int) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, int64(n)))
+	if err == nil && len(body) != n {
 		err = io.ErrUnexpectedEOF
 	}
-	return head[4], body, err
+	return body, err
 }

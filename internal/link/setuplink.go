@@ -30,7 +30,7 @@ type birth struct {
 func (e *Endpoint) newLink(b birth) (*Link, error) {
 	l := &Link{
 		e: e, peer: b.peer, role: b.role, key: b.key, kind: b.kind, dialled: b.dialled, carrier: UDP, why: b.why, since: time.Now(),
-		mine: b.mine, theirs: b.theirs, control: b.control, stream: b.stream,
+		mine: b.mine, theirs: b.theirs, control: b.control, stream: b.stream, account: e.usher.account(b.peer),
 		lanes: make([]txLane, e.cfg.Lanes), answers: make(chan probe, 16), done: make(chan struct{}),
 	}
 	dialler, acceptor := b.theirs, b.mine
@@ -67,6 +67,9 @@ func (e *Endpoint) quicServerTLS() *tls.Config {
 	return cfg
 }
 
+// controlWindow in bytes is what a peer may send on the control stream before any of it is read: 80 Mbit/s over 100 ms.
+const controlWindow = 1 << 20
+
 func quicConfig() *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout: 5 * time.Second,
@@ -74,5 +77,7 @@ func quicConfig() *quic.Config {
 		MaxIdleTimeout: 30 * time.Second, KeepAlivePeriod: 10 * time.Second,
 		MaxIncomingStreams: 1, MaxIncomingUniStreams: -1, // the control stream is the only one
 		InitialPacketSize: sizeSmallest, DisablePathMTUDiscovery: true, // control is small, and every path takes this size
+		InitialStreamReceiveWindow: 256 << 10, MaxStreamReceiveWindow: controlWindow,
+		InitialConnectionReceiveWindow: 256 << 10, MaxConnectionReceiveWindow: controlWindow,
 	}
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -60,6 +59,9 @@ func Encode(message any) ([]byte, error) {
 // Decode reads one control message. Its sender is authenticated but not
 // trusted: every name, address and number is checked here.
 func Decode(data []byte) (any, error) {
+	if err := count(data); err != nil {
+		return nil, fmt.Errorf("cannot take control message: %w", err)
+	}
 	e := &controlv1.Envelope{}
 	if err := proto.Unmarshal(data, e); err != nil {
 		return nil, fmt.Errorf("cannot read control message: %v", err)
@@ -78,18 +80,21 @@ func Decode(data []byte) (any, error) {
 	case *controlv1.Envelope_StageRequest:
 		return stageIn(b.StageRequest)
 	case *controlv1.Envelope_StageReply:
-		return replyIn(b.StageReply), nil
+		return replyIn(b.StageReply)
 	case *controlv1.Envelope_Call:
 		return callIn(b.Call)
 	case *controlv1.Envelope_Answer:
-		return control.Answer{ID: b.Answer.GetId(), Body: b.Answer.GetBody(), Code: b.Answer.GetCode(), Error: b.Answer.GetError()}, nil
+		return control.Answer{ID: b.Answer.GetId(), Body: b.Answer.GetBody(), Code: printable(b.Answer.GetCode(), maxEventKind), Error: printable(b.Answer.GetError(), maxAnswerText)}, nil
 	case *controlv1.Envelope_Traffic:
 		return trafficIn(b.Traffic)
 	case *controlv1.Envelope_Event:
-		return Event{Time: time.UnixMicro(b.Event.GetTimeUs()), Kind: b.Event.GetKind(), Text: b.Event.GetText(), Fields: b.Event.GetFields()}, nil
+		return eventIn(b.Event), nil
 	case *controlv1.Envelope_Ready:
 		return Ready{Trust: b.Ready.GetTrust()}, nil
 	case *controlv1.Envelope_TrustList:
+		if len(b.TrustList) > maxTrustList {
+			return nil, fmt.Errorf("cannot take a list of revoked keys of %d bytes: at most %d are allowed", len(b.TrustList), maxTrustList)
+		}
 		return TrustList(b.TrustList), nil
 	}
 	return nil, fmt.Errorf("cannot use control message: its kind is unknown to version %s; upgrade the older of the two", Version)

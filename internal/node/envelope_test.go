@@ -21,6 +21,7 @@ func (d draw) name() overlay.Name {
 	return overlay.Name(rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,20}`).Draw(d.T, "name"))
 }
 func (d draw) text() string   { return rapid.String().Draw(d.T, "text") }
+func (d draw) said() string   { return rapid.StringMatching(`[ -~äß\n]{0,40}`).Draw(d.T, "said") }
 func (d draw) number() uint64 { return rapid.Uint64().Draw(d.T, "number") }
 func (d draw) yes() bool      { return rapid.Bool().Draw(d.T, "yes") }
 func (d draw) mac() ether.MAC { return ether.MAC(rapid.SliceOfN(rapid.Byte(), 6, 6).Draw(d.T, "mac")) }
@@ -106,14 +107,15 @@ func (d draw) messages() map[string]any {
 			CloseLinks: some(d, d.name), Generation: d.number(), Wait: d.lasting(),
 		},
 		"reply": control.StageReply{
-			Change: d.number(), Stage: control.StageDelete, OK: d.yes(), Error: d.text(), Opened: some(d, d.name), Took: d.lasting(),
-			Failed: some(d, func() control.LinkFailure { return control.LinkFailure{Peer: d.name(), Error: d.text()} }),
+			Change: d.number(), Stage: control.StageDelete, OK: d.yes(), Error: d.said(), Opened: some(d, d.name), Took: d.lasting(),
+			Failed: some(d, func() control.LinkFailure { return control.LinkFailure{Peer: d.name(), Error: d.said()} }),
 		},
 		"call":   control.Call{ID: d.number(), Node: d.name(), Method: d.text(), Body: []byte{3}},
-		"answer": control.Answer{ID: d.number(), Body: []byte{4}, Code: d.text(), Error: d.text()},
+		"answer": control.Answer{ID: d.number(), Body: []byte{4}, Code: d.said(), Error: d.said()},
 		"traffic": vttif.Report{Boot: d.number(), Seq: d.number(), Other: d.tally(), Deltas: some(d, func() vttif.Delta {
 			return vttif.Delta{Pair: vttif.Pair{Src: d.mac(), Dst: d.mac()}, Tally: d.tally()}
 		})},
+		"event": Event{Time: time.UnixMicro(1), Kind: d.said(), Text: d.said(), Fields: map[string]string{"k": d.said()}},
 		"ready": Ready{},
 	}
 }
@@ -172,6 +174,8 @@ func FuzzDecode(f *testing.F) {
 		control.StageRequest{Stage: control.StageFlip, CloseLinks: []overlay.Name{"h2"}},
 		control.StageReply{Failed: []control.LinkFailure{{Peer: "h2"}}},
 		vttif.Report{Deltas: []vttif.Delta{{Pair: vttif.Pair{Src: mac(1), Dst: mac(2)}}}},
+		control.Call{Method: "ListLinks"}, control.Answer{Error: "no"}, control.Tune{Report: time.Second},
+		Event{Kind: "link.up", Fields: map[string]string{"peer": "h2"}}, TrustList("{}"),
 	} {
 		data, err := Encode(message)
 		if err != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -13,23 +14,23 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
 
-// maxEntries bounds the lists of one control message: far more than a node of
-// this overlay has, far less than what would hurt.
-const maxEntries = 1 << 20
-
 func helloIn(m *controlv1.Hello) (any, error) {
-	out := control.Hello{Version: m.GetVersion(), Boot: m.GetBoot(), Generation: m.GetGeneration(), Trust: m.GetTrust()}
+	out := control.Hello{Version: printable(m.GetVersion(), maxVersionText), Boot: m.GetBoot(), Generation: m.GetGeneration(), Trust: m.GetTrust()}
 	var err error
 	if out.Name, err = nameIn(m.GetName()); err != nil {
 		return nil, err
 	}
-	if out.Candidates, err = addrsIn(m.GetCandidates()); err != nil {
+	if out.Candidates, err = addrsIn(m.GetCandidates()[:min(len(m.GetCandidates()), maxCandidates)]); err != nil {
 		return nil, err
 	}
 	if out.Rules, err = rulesIn(m.GetRules()); err != nil {
 		return nil, err
 	}
-	for _, p := range m.GetPorts() {
+	ports, err := portsIn(m.GetPorts())
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range ports {
 		out.Ports = append(out.Ports, control.PortInfo{Name: p.GetName(), LAN: p.GetLan(), MTU: int(p.GetMtu())})
 	}
 	for _, l := range m.GetLinks() {
@@ -69,6 +70,9 @@ func announceIn(m *controlv1.Announce) (any, error) {
 		mac, ok := macIn(s.GetMac())
 		if !ok {
 			return nil, errMAC
+		}
+		if err := overlay.ValidPort(s.GetPort()); err != nil {
+			return nil, err
 		}
 		out.Seen = append(out.Seen, control.Sighting{
 			MAC: mac, Port: s.GetPort(), IPs: ipsIn(s.GetIps()), Gratuitous: s.GetGratuitous(), Gone: s.GetGone(),
@@ -136,17 +140,25 @@ func stageIn(m *controlv1.StageRequest) (any, error) {
 	return out, nil
 }
 
-func replyIn(m *controlv1.StageReply) control.StageReply {
+func replyIn(m *controlv1.StageReply) (any, error) {
 	out := control.StageReply{
-		Change: m.GetChange(), Stage: control.Stage(min(m.GetStage(), 255)), OK: m.GetOk(), Error: m.GetError(), Took: micros(m.GetTookUs()),
+		Change: m.GetChange(), Stage: control.Stage(min(m.GetStage(), 255)), OK: m.GetOk(), Error: printable(m.GetError(), maxErrorText), Took: micros(m.GetTookUs()),
 	}
 	for _, peer := range m.GetOpened() {
-		out.Opened = append(out.Opened, overlay.Name(peer))
+		name, err := nameIn(peer)
+		if err != nil {
+			return nil, err
+		}
+		out.Opened = append(out.Opened, name)
 	}
 	for _, f := range m.GetFailed() {
-		out.Failed = append(out.Failed, control.LinkFailure{Peer: overlay.Name(f.GetPeer()), Error: f.GetError()})
+		name, err := nameIn(f.GetPeer())
+		if err != nil {
+			return nil, err
+		}
+		out.Failed = append(out.Failed, control.LinkFailure{Peer: name, Error: printable(f.GetError(), maxErrorText)})
 	}
-	return out
+	return out, nil
 }
 
 func callIn(m *controlv1.Call) (any, error) {
@@ -161,7 +173,7 @@ func callIn(m *controlv1.Call) (any, error) {
 func trafficIn(m *controlv1.TrafficReport) (any, error) {
 	out := vttif.Report{
 		Boot: m.GetBoot(), Seq: m.GetSeq(), Other: tallyIn(m.GetOther()),
-		BinsFrom: m.GetBinsFrom(), BinsLen: int(min(m.GetBinsLen(), maxEntries)), // a length that makes no sense is ignored there
+		BinsFrom: m.GetBinsFrom(), BinsLen: int(min(m.GetBinsLen(), math.MaxInt16)), // a length that makes no sense is ignored there
 	}
 	for _, b := range m.GetBins() {
 		src, ok1 := macIn(b.GetSrc())
@@ -190,9 +202,6 @@ func tallyIn(d *controlv1.TrafficDelta) vttif.Tally {
 }
 
 func rulesIn(rules []*controlv1.Rule) ([]overlay.Rule, error) {
-	if len(rules) > maxEntries {
-		return nil, fmt.Errorf("cannot use %d rules in one message: at most %d are allowed", len(rules), maxEntries)
-	}
 	var out []overlay.Rule
 	for _, r := range rules {
 		rule, err := ruleIn(r)
@@ -252,7 +261,7 @@ func addrsIn(list []string) ([]netip.AddrPort, error) {
 
 func ipsIn(list [][]byte) []netip.Addr {
 	var out []netip.Addr
-	for _, b := range list {
+	for _, b := range list[:min(len(list), maxIPs)] {
 		if ip, ok := netip.AddrFromSlice(b); ok {
 			out = append(out, ip)
 		}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -229,14 +230,13 @@ func (s *state) flushAnnouncements() {
 	if len(s.announce) == 0 || !s.n.isProxy() && s.n.starLink() == nil {
 		return
 	}
-	s.announced++
-	message := control.Announce{Boot: s.n.cfg.Boot, Seq: s.announced}
-	for _, one := range s.announce {
-		message.Seen = append(message.Seen, one)
-	}
+	all := slices.Collect(maps.Values(s.announce))
 	clear(s.announce)
-	slices.SortFunc(message.Seen, func(a, b control.Sighting) int { return a.MAC.Compare(b.MAC) })
-	s.n.tell(message)
+	slices.SortFunc(all, func(a, b control.Sighting) int { return a.MAC.Compare(b.MAC) })
+	for part := range slices.Chunk(all, announceAtOnce) {
+		s.announced++
+		s.n.tell(control.Announce{Boot: s.n.cfg.Boot, Seq: s.announced, Seen: part})
+	}
 }
 
 // directoryChanged takes in where MACs live. A MAC that has moved retires every

@@ -53,10 +53,11 @@ type Node struct {
 
 	offload switches
 
-	disk   *store.Writer // of the cache
-	desk   *seal.Desk    // answers hosts that want to seal
-	calls  calls         // answers we wait for
-	events *Events
+	disk    *store.Writer // of the cache
+	desk    *seal.Desk    // answers hosts that want to seal
+	calls   calls         // answers we wait for
+	decoder decoder
+	events  *Events
 
 	keepers sync.WaitGroup // keepers and readers; Run waits for them
 	ctx     context.Context

@@ -64,7 +64,7 @@ func (n *Node) read(one *slot, l *link.Link) {
 		if err != nil {
 			break
 		}
-		message, err := Decode(data)
+		message, err := n.decoder.decode(data)
 		if err != nil {
 			n.cfg.Log.Warn("bad control message", "peer", one.peer, "error", err)
 			l.Close("bad control message")

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -70,11 +71,27 @@ func own[Q any, P interface {
 	return proto.Marshal(resp)
 }
 
+// allowed says whether a host may ask for a method: what its user may do there, not what only the Proxy's own may.
+func (p *Proxy) allowed(method string) error {
+	if p.cfg.Allowed == nil {
+		return nil
+	}
+	return p.cfg.Allowed(method)
+}
+
 // call answers a host's question off the hub: for the Proxy itself, or on
 // behalf of another node.
 func (h *hub) call(from overlay.Name, c control.Call) {
 	p := h.p
+	desk := p.desks.at(from)
+	select {
+	case desk.calls <- struct{}{}:
+	default:
+		h.tell(from, control.Answer{ID: c.ID, Code: connect.CodeResourceExhausted.String(), Error: "too many questions at once; ask again"})
+		return
+	}
 	h.calls.Go(func() {
+		defer func() { <-desk.calls }()
 		a := control.Answer{ID: c.ID}
 		if a, ok := p.personal(from, c); ok {
 			if err := p.node.SendTo(from, a); err != nil {
@@ -82,7 +99,10 @@ func (h *hub) call(from overlay.Name, c control.Call) {
 			}
 			return
 		}
-		if c.Node == "" || c.Node == p.node.Name() {
+		if err := p.allowed(c.Method); err != nil {
+			e := vnetv1.AsError(err)
+			a.Code, a.Error = e.Code.String(), e.Text()
+		} else if c.Node == "" || c.Node == p.node.Name() {
 			a = p.node.Serve(c)
 		} else if body, err := p.Forward(h.ctx, string(c.Node), c.Method, c.Body); err != nil {
 			e := vnetv1.AsError(err)

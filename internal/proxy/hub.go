@@ -187,6 +187,9 @@ func (h *hub) heard(now time.Time, peer overlay.Name, message any) {
 	case control.Call:
 		h.call(peer, m)
 	case node.Event:
+		if peer != h.record.Proxy && !h.p.desks.at(peer).news.AllowN(now, 1) {
+			return // it tells more than can happen
+		}
 		m.Node = string(peer)
 		if m.Kind == node.KindTrace {
 			h.tracedAt(m)

@@ -1,6 +1,13 @@
 package proxy
 
-import "sync"
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
+)
 
 // mailbox holds what the hub has yet to look at. Leaving something never
 // waits, so the node's loop may do it while the hub asks the node something.
@@ -28,4 +35,48 @@ func (m *mailbox) take() []func(*hub) {
 	all := m.waiting
 	m.waiting = nil
 	return all
+}
+
+const (
+	// lettersWaiting is how many messages of one host may wait for the hub; then its control stream is not read on.
+	lettersWaiting = 64
+	// callsOpen is how many calls of one host may be worked on at a time.
+	callsOpen = 32
+	// newsEvery and newsBurst bound the events of one host: what happens at a hundred links at once, and 20 a second for long.
+	newsEvery = time.Second / 20
+	newsBurst = 200
+)
+
+// desk is what one host may have the hub busy with.
+type desk struct {
+	letters chan struct{} // has a token for each message that waits
+	calls   chan struct{} // has a token for each call that is worked on
+	news    *rate.Limiter // of its events
+}
+
+func newDesk() *desk {
+	return &desk{
+		letters: make(chan struct{}, lettersWaiting), calls: make(chan struct{}, callsOpen),
+		news: rate.NewLimiter(rate.Every(newsEvery), newsBurst),
+	}
+}
+
+// desks are those of all hosts. They stay: there are as many as the overlay has certificates.
+type desks struct {
+	mu sync.Mutex // guards the following
+	of map[overlay.Name]*desk
+}
+
+func (d *desks) at(peer overlay.Name) *desk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.of == nil {
+		d.of = map[overlay.Name]*desk{}
+	}
+	one := d.of[peer]
+	if one == nil {
+		one = newDesk()
+		d.of[peer] = one
+	}
+	return one
 }

@@ -31,7 +31,9 @@ type Config struct {
 	Store *store.Store // the record of the overlay, tokens
 	Adapt adapt.Config // at the first start; zero is fastpath in mode auto without limit
 	VTTIF vttif.Config // zero is the defaults
-	Log   *slog.Logger
+	// Allowed says whether a host may ask for a method of the API; nil: for each.
+	Allowed func(method string) error
+	Log     *slog.Logger
 }
 
 // Proxy is one Proxy. New touches nothing; Run does.
@@ -39,6 +41,7 @@ type Proxy struct {
 	cfg   Config
 	node  *node.Node
 	mail  *mailbox
+	desks desks         // what each host has the hub busy with
 	disk  *store.Writer // of the record
 	ready chan struct{}
 	ended chan struct{} // closed when the hub looks at no mail any more
@@ -139,9 +142,23 @@ func (p *Proxy) Detached(peer overlay.Name, l *link.Link) {
 	p.mail.leave(func(h *hub) { h.detached(peer, l) })
 }
 
-// Heard takes a message of a host, or of the node itself.
+// Heard takes a message of a host, or of the node itself. Of a host it waits while too many wait already; the node itself,
+// whose loop it is that calls, is never kept.
 func (p *Proxy) Heard(peer overlay.Name, message any) {
-	p.mail.leave(func(h *hub) { h.heard(time.Now(), peer, message) })
+	if peer == p.node.Name() {
+		p.mail.leave(func(h *hub) { h.heard(time.Now(), peer, message) })
+		return
+	}
+	letters := p.desks.at(peer).letters
+	select {
+	case letters <- struct{}{}:
+	case <-p.ctx.Done():
+		return
+	}
+	p.mail.leave(func(h *hub) {
+		<-letters
+		h.heard(time.Now(), peer, message)
+	})
 }
 
 func remoteHost(conn net.Conn) string {
