@@ -42,6 +42,7 @@ func commands(c *cli) []*cobra.Command {
 		interfacesCommand(c),
 		linksCommand(c),
 		linkCommand(c),
+		portCommand(c),
 		rulesCommand(c),
 		ruleCommand(c),
 		checkCommand(c),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,14 +20,18 @@ func portsCommand(c *cli) *cobra.Command {
 				return err
 			}
 			return c.show(resp, func(t *table) {
-				t.row("PORT", "KIND", "INTERFACE", "STATE", "MTU", "QUEUES", "OFFLOADS", "MACS", "IN", "OUT", "DROPPED")
+				t.row("PORT", "KIND", "INTERFACE", "STATE", "MTU", "QUEUES", "OFFLOADS", "MACS", "LIMIT", "IN", "OUT", "DROPPED")
 				for _, p := range resp.GetPorts() {
 					state := word(p.GetState(), "PORT_STATE_")
 					if p.GetWhy() != "" {
 						state += ": " + p.GetWhy()
 					}
+					limit := ""
+					if p.GetLimit() != nil {
+						limit = limitText(p.GetLimit())
+					}
 					t.row(p.GetName(), p.GetKind(), p.GetInterface(), state, p.GetMtuBytes(), p.GetQueues(),
-						strings.Join(p.GetOffloads(), " "), list(p.GetMacs()), p.GetFramesReceived(), p.GetFramesSent(), drops(p.GetDrops()))
+						strings.Join(p.GetOffloads(), " "), list(p.GetMacs()), limit, p.GetFramesReceived(), p.GetFramesSent(), drops(slices.Concat(p.GetDrops(), p.GetRefused())))
 				}
 			})
 		}),

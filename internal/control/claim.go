@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -15,13 +16,15 @@ func (l *Locator) claim(now time.Time, c Place, gratuitous bool) []PlaceChange {
 	case p.Node == c.Node && p.Port == c.Port:
 		return p.refresh(now, c)
 	case c.Declared:
-		return p.move(now, c, "declared")
+		return l.move(now, p, c, "declared")
 	}
 	p.claimed = now
 	why := ""
 	switch {
 	case p.Declared:
 		why = fmt.Sprintf("%s claims it, but it is declared to be at %s", c.text(p.Place), p.text(c))
+	case l.limits.keeps(p.Place, c) != "":
+		why = l.limits.keeps(p.Place, c)
 	case p.frozen:
 		why = fmt.Sprintf("%s claims it, but it moved %d times in %v and is frozen at %s", c.text(p.Place), movesToFreeze, freezeWindow, p.text(c))
 	case !gratuitous && now.Sub(p.heard) < conflictWindow:
@@ -35,7 +38,7 @@ func (l *Locator) claim(now time.Time, c Place, gratuitous bool) []PlaceChange {
 		why = fmt.Sprintf("it announced itself at %s", c.Node)
 	}
 	tooMany := p.counts(now, gratuitous) && p.tooMany(now)
-	out := p.move(now, c, why)
+	out := l.move(now, p, c, why)
 	if tooMany {
 		p.frozen, p.reported = true, now
 		p.why = fmt.Sprintf("%d moves within %v: two guests with one MAC? It stays at %s", movesToFreeze, freezeWindow, p.Node)
@@ -46,11 +49,12 @@ func (l *Locator) claim(now time.Time, c Place, gratuitous bool) []PlaceChange {
 
 func (l *Locator) learn(now time.Time, c Place) []PlaceChange {
 	c.IPs, _ = mergeIPs(nil, c.IPs)
-	if len(l.places) >= maxPlaces {
-		return []PlaceChange{{Kind: PlaceRefused, Place: c, Why: fmt.Sprintf("the directory is full at %d addresses", maxPlaces)}}
+	if why := cmp.Or(l.full(c.Node), l.limits.forbids(c)); why != "" && !c.Declared {
+		return l.refuse(now, c, why)
 	}
 	c.Mobility = 0
 	l.places[c.MAC] = &placed{Place: c, heard: now}
+	l.reporter(c.Node).places++
 	return []PlaceChange{{Kind: PlaceLearned, Place: c}}
 }
 
@@ -62,6 +66,13 @@ func (p *placed) refresh(now time.Time, c Place) []PlaceChange {
 	}
 	p.IPs, p.Declared = ips, p.Declared || c.Declared
 	return []PlaceChange{{Kind: PlaceUpdated, Place: p.Place}}
+}
+
+// move gives a MAC to its new place, and counts it there.
+func (l *Locator) move(now time.Time, p *placed, c Place, why string) []PlaceChange {
+	l.reporter(p.Node).places--
+	l.reporter(c.Node).places++
+	return p.move(now, c, why)
 }
 
 // move gives the MAC to its new place. The addresses go with it: they are the guest's, not the port's.

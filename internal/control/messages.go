@@ -80,9 +80,10 @@ type Welcome struct {
 	Now        time.Time // the Proxy's clock; zero from 0.1.0
 }
 
-// Tune tells a host how often the Proxy wants to hear of its traffic.
+// Tune tells a host how often the Proxy wants to hear of its traffic, and what its ports let in.
 type Tune struct {
-	Report time.Duration // between two reports
+	Report time.Duration       // between two reports
+	Ports  []overlay.PortLimit // of all ports of the host that are limited; what it says of nodes is not sent
 }
 
 // Directory tells hosts where MACs live. Full replaces all that was told before; otherwise Places are added or replaced

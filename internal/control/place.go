@@ -71,6 +71,7 @@ type Locator struct {
 	places map[ether.MAC]*placed
 	nodes  map[overlay.Name]*reporter
 	swept  time.Time
+	limits limits
 }
 
 // placed is one MAC in the directory.
@@ -91,6 +92,9 @@ type reporter struct {
 	boot, seq uint64
 	greeted   bool // boot is what its Hello said
 	away      bool
+	places    int       // of it in the directory
+	refused   int       // claims to addresses that found no place
+	refusedAt time.Time // when that was reported last
 }
 
 // NewLocator returns an empty directory.
@@ -167,8 +171,9 @@ func (l *Locator) Away(node overlay.Name) bool { return l.reporter(node).away }
 
 // Forget removes a node that left the overlay for good, with all its places.
 func (l *Locator) Forget(node overlay.Name) []PlaceChange {
+	out := l.remove(func(p *placed) bool { return p.Node == node }, fmt.Sprintf("%s has left the overlay", node))
 	delete(l.nodes, node)
-	return l.remove(func(p *placed) bool { return p.Node == node }, fmt.Sprintf("%s has left the overlay", node))
+	return out
 }
 
 // Tick ages what was not heard of and thaws what calmed down.
@@ -221,8 +226,9 @@ func (l *Locator) Snapshot() []Place {
 // Restore adds what a Snapshot kept; nothing that is known already is replaced.
 func (l *Locator) Restore(now time.Time, list []Place) {
 	for _, p := range list {
-		if l.places[p.MAC] == nil && len(l.places) < maxPlaces {
+		if l.places[p.MAC] == nil && l.full(p.Node) == "" {
 			l.places[p.MAC] = &placed{Place: p, heard: now}
+			l.reporter(p.Node).places++
 		}
 	}
 }
@@ -245,6 +251,7 @@ func (l *Locator) remove(which func(*placed) bool, why string) []PlaceChange {
 	for _, mac := range l.macs() {
 		if p := l.places[mac]; which(p) {
 			delete(l.places, mac)
+			l.reporter(p.Node).places--
 			out = append(out, PlaceChange{Kind: PlaceGone, Place: p.Place, Why: why})
 		}
 	}

@@ -175,6 +175,9 @@ func (c *Change) replaces(s Statement) bool {
 		case Cost:
 			n, ok := step.What.(Cost)
 			same = ok && n.A == old.A && n.B == old.B
+		case Port:
+			n, ok := step.What.(Port)
+			same = ok && n.Node == old.Node && n.Port == old.Port
 		}
 		if same {
 			c.Steps[i].Kind = Modify
@@ -317,6 +320,9 @@ func (m *Meaning) named() []Node {
 	for _, v := range m.VMs {
 		add(v.Node)
 	}
+	for _, p := range m.Ports {
+		add(p.Node)
+	}
 	return all
 }
 
@@ -335,6 +341,7 @@ func (m *Meaning) Without(gone []overlay.Name) *Meaning {
 		Limits:  slices.DeleteFunc(slices.Clone(m.Limits), func(l MaxLinks) bool { return is(l.Node) }),
 		Costs:   slices.DeleteFunc(slices.Clone(m.Costs), func(c Cost) bool { return is(c.A, c.B) }),
 		Seals:   slices.DeleteFunc(slices.Clone(m.Seals), func(s Seal) bool { return is(s.A, s.B) }),
+		Ports:   slices.DeleteFunc(slices.Clone(m.Ports), func(p Port) bool { return is(p.Node) || m.vmsLive(is, p.MACs...) }),
 		Mode:    m.Mode,
 	}
 }

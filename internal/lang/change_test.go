@@ -35,6 +35,9 @@ func lines(m *Meaning) map[string]bool {
 	for _, c := range w.Costs {
 		all[fmt.Sprint("cost ", c)] = true
 	}
+	for _, l := range w.Ports {
+		all[fmt.Sprint("port ", l)] = true
+	}
 	for n, most := range w.MaxAt {
 		all[fmt.Sprint("at ", n, most)] = true
 	}

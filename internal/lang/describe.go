@@ -21,6 +21,7 @@ func Describe(m *Meaning) *File {
 	section(f, m.Limits)
 	section(f, m.Costs)
 	section(f, m.Seals)
+	section(f, m.Ports)
 	if m.Mode != "" {
 		f.add(Mode{Mode: m.Mode})
 	}
@@ -93,6 +94,9 @@ func (m *Meaning) PutWill(w overlay.Will, names Names) {
 	}
 	for _, n := range slices.Sorted(maps.Keys(w.MaxAt)) {
 		m.Limits = append(m.Limits, MaxLinks{Node: n, Max: w.MaxAt[n]})
+	}
+	for _, l := range w.Ports {
+		m.Ports = append(m.Ports, names.portOf(l))
 	}
 	for _, c := range w.Costs {
 		m.Costs = append(m.Costs, Cost{A: c.A, B: c.B, Factor: c.Factor})

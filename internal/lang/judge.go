@@ -17,6 +17,7 @@ func (p *parser) judge() {
 	j.links()
 	j.rules()
 	j.will()
+	j.ports()
 	for _, s := range p.file.Statements() {
 		if m, ok := s.(Mode); ok {
 			j.once("mode", m.at, "the mode")

@@ -23,7 +23,7 @@ import (
 // places are no part of what a file means.
 func places() cmp.Option {
 	return cmp.Options{
-		cmpopts.IgnoreUnexported(Node{}, VM{}, Link{}, Rule{}, Pin{}, Forbid{}, MaxLinks{}, Cost{}, VMRef{}, Meaning{}),
+		cmpopts.IgnoreUnexported(Node{}, VM{}, Link{}, Rule{}, Pin{}, Forbid{}, MaxLinks{}, Cost{}, Port{}, VMRef{}, Meaning{}),
 		cmpopts.EquateEmpty(),
 	}
 }
@@ -34,7 +34,7 @@ func TestFormat(t *testing.T) {
 			"vnet 1\n\nnode home proxy\nnode a host bob AT m.example 5000 tap v1 lan l=eth0\nnode b host\nlink b a # why\nvm v 02:00:00:00:00:0a at a\n"},
 		{"blocks and comments", "# top\n\n#of the version\nvnet 1 #now\nrule ( # all rules\n\n   #first\n a from any src any dst none to link:b\n\n\n a src not 02:00:00:00:00:01 dst any to port:x\n#end\n) # done\n# tail",
 			"# top\n\n# of the version\nvnet 1 # now\nrule ( # all rules\n\t# first\n\ta src any dst none to link:b\n\n\ta src not 02:00:00:00:00:01 dst any to port:x\n\t# end\n) # done\n# tail\n"},
-		{"the will", "vnet 1\nvm x 02:00:00:00:00:01\nvm y 02:00:00:00:00:02\npin link a b\npin path x y via c d\npin path x 02:00:00:00:00:03 star\nforbid pair x y\nforbid transit e\nforbid link a c\nmax-links 05\nmax-links a 2\ncost a b 2.50\nmode advise\n",
+		{"the will", "vnet 1\nvm x 02:00:00:00:00:01\nvm y 02:00:00:00:00:02\npin link a b\npin path x y via c d\npin path x 02:00:00:00:00:03 star\nforbid pair x y\nforbid transit e\nforbid link a c\nmax-links 05\nmax-links a 2\ncost a b 2.50\nport a p macs x 02:00:00:00:00:09\nport b p storm off fixed\nport b q storm 70 spoof drop\nmode advise\n",
 			""},
 	}
 	tests[2].in = strings.Replace(tests[2].in, "forbid pair x y\n", "forbid pair y 02:00:00:00:00:03\n", 1)
@@ -62,8 +62,8 @@ func TestErrors(t *testing.T) {
 		{"link a b\n", `t:1:1: "link" before the version line: begin with "vnet 1"`},
 		{"vnet 2\nfoo bar\n", `t:1:6: this file is written in version 2 of the language, and this program knows version 1: use a newer vnet`},
 		{"vnet one\n", `t:1:6: "one" is no version of the language: use 1`},
-		{"vnet 1\nlimk a b\n", `t:2:1: "limk" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost, seal or mode (did you mean link?)`},
-		{"vnet 1\nnodes (\n a b\n c d\n)\n", `t:2:1: "nodes" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost, seal or mode (did you mean node?)`},
+		{"vnet 1\nlimk a b\n", `t:2:1: "limk" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost, seal, port or mode (did you mean link?)`},
+		{"vnet 1\nnodes (\n a b\n c d\n)\n", `t:2:1: "nodes" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost, seal, port or mode (did you mean node?)`},
 		{"vnet 1\nlink a\nlink a a\nlink a b c\nlink a b carrier sctp\nlink A b\n", `t:2:7: the line ends too early: the second node is missing
 t:3:8: a twice: name two nodes
 t:4:10: "c" is no option of a link: use carrier or cipher
@@ -88,6 +88,12 @@ t:5:6: a rule sends to port:NAME or link:NODE, not to any`},
 		{"vnet 1\nnode a host tap x\nrule a src any dst any to port:y\n", `t:3:6: node a has no port y: it lists x; add "tap y" or "lan y" to it`},
 		{"vnet 1\npin link a b\nforbid link b a\nmode auto\nmode auto\ncost a b 0\nmax-links many\n", `t:6:10: "0" is no cost: write a number from 0.000001 to 1000000; 1 is what every link costs by itself
 t:7:11: "many" is no limit: write a whole number up to 1048576`},
+		{"vnet 1\nport a p\nport a q storm 0\nport a r macs\nport a s fixed macs v fixed\n", `t:2:9: the line ends too early: limit of a port (storm, spoof, fixed or macs) is missing
+t:3:16: 0 is no rate: write how many flooded frames a second the port may send, or off
+t:4:14: the line ends too early: a VM or MAC address behind macs is missing`},
+		{"vnet 1\nport a p fixed\nport a p fixed\nport a q macs ff:ff:ff:ff:ff:ff w\n", `t:3:6: port p of a is said on line 2 already: say it once
+t:4:6: cannot limit port q to ff:ff:ff:ff:ff:ff: it is nobody's own address
+t:4:33: there is no VM w: declare it with "vm w MAC", or write its MAC address`},
 		{"vnet 1\npin link a b\nforbid link b a\nmode auto\nmode auto\nforbid transit c\npin path 02:00:00:00:00:01 02:00:00:00:00:02 via c\n", `t:2:5: the link a b is pinned and forbidden: strike one of the two out
 t:5:6: mode is said on line 4 already: say it once
 t:7:50: the path crosses c, which is forbidden as transit: strike one of the two out`},
@@ -179,6 +185,16 @@ func drawMeaning(t *rapid.T) *Meaning {
 	}
 	pairs := map[[2]overlay.Name]bool{}
 	for i, a := range nodes[1:] {
+		if rapid.IntRange(0, 5).Draw(t, "limited") == 0 {
+			p := Port{Node: a, Port: "x", Storm: rapid.IntRange(-1, 9).Draw(t, "storm"), Fixed: rapid.Bool().Draw(t, "fixed"), DropSpoof: rapid.Bool().Draw(t, "spoof")}
+			if rapid.Bool().Draw(t, "only") {
+				p.MACs = []VMRef{vm("let in")}
+			}
+			if m.limitOf(p).IsZero() {
+				p.Storm = 1
+			}
+			m.Ports = append(m.Ports, p)
+		}
 		for _, b := range nodes[i+2:] {
 			if rapid.Bool().Draw(t, "linked") {
 				m.Links = append(m.Links, Link{A: b, B: a, Carrier: rapid.SampledFrom([]string{"", "udp", "tcp"}).Draw(t, "carrier"),
@@ -264,6 +280,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"vnet 1\n", "# c\n\nvnet 1 # d\n\nnode (\n\ta proxy\n\tb host x AT y 1 tap z\n)\n", "vnet 1\nlink a b carrier tcp cipher trusted\nrule a from link:b src any dst none to port:p\n",
 		"vnet 1\nvm v 02:00:00:00:00:01 at a port p\npin path v 02:00:00:00:00:02 via b c\nforbid pair v 02:00:00:00:00:02\ncost a b 1e3\nmax-links a 3\nmode auto\n",
+		"vnet 1\nport a p storm off spoof drop fixed macs 02:00:00:00:00:01\nport a q spoof notice\n",
 		"vnet 1\nrule (\n\n# x\n\n# y\n)\n", "vnet 1\nrule(\n#\n\n#\n\n)", "vnet 9\n", "vnet 1\nrule a src not v dst not w to any\n",
 	} {
 		f.Add([]byte(s))

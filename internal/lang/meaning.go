@@ -21,6 +21,7 @@ type Meaning struct {
 	Limits  []MaxLinks
 	Costs   []Cost
 	Seals   []Seal
+	Ports   []Port
 	Mode    string // empty = not said
 
 	byName map[string]ether.MAC // of VMs, when it came out of a file; nil = look through VMs
@@ -49,6 +50,8 @@ func (f *File) Meaning() *Meaning {
 			m.Costs = append(m.Costs, s)
 		case Seal:
 			m.Seals = append(m.Seals, s)
+		case Port:
+			m.Ports = append(m.Ports, s)
 		case Mode:
 			m.Mode = s.Mode
 		}
@@ -134,6 +137,11 @@ func (m *Meaning) Will() overlay.Will {
 		}
 		w.MaxAt[l.Node] = l.Max
 	}
+	for _, p := range m.Ports {
+		if l := m.limitOf(p); !l.IsZero() {
+			w.Ports = append(w.Ports, l)
+		}
+	}
 	for _, c := range m.Costs {
 		w.Costs = append(w.Costs, overlay.Cost{A: c.A, B: c.B, Factor: c.Factor})
 	}
@@ -181,6 +189,9 @@ func (m *Meaning) Overlay() *overlay.Overlay {
 			port(v.Node, v.Port, false)
 		}
 		o.VMs[v.MAC] = overlay.VM{MAC: v.MAC, Name: v.Name, Node: v.Node, Port: v.Port, Declared: true}
+	}
+	for _, p := range m.Ports {
+		port(p.Node, p.Port, false)
 	}
 	for _, l := range m.Links {
 		node(l.A)

@@ -11,14 +11,14 @@ import (
 
 // keywords are the words that begin a line, but for the version line's.
 func keywords() []string {
-	return []string{"node", "vm", "link", "rule", "pin", "forbid", "max-links", "cost", "seal", "mode"}
+	return []string{"node", "vm", "link", "rule", "pin", "forbid", "max-links", "cost", "seal", "port", "mode"}
 }
 
 // readers are what reads the rest of a line, by its first word.
 func readers() map[string]func(*reader) Statement {
 	return map[string]func(*reader) Statement{
 		"node": readNode, "vm": readVM, "link": readLink, "rule": readRule, "pin": readPin, "forbid": readForbid,
-		"max-links": readMaxLinks, "cost": readCost, "seal": readSeal, "mode": readMode,
+		"max-links": readMaxLinks, "cost": readCost, "seal": readSeal, "port": readPort, "mode": readMode,
 	}
 }
 
@@ -102,6 +102,8 @@ func form(key string) string {
 		return "a cost is \"NODE NODE NUMBER\""
 	case "seal":
 		return "what is sealed is \"NODE NODE\", or \"all\""
+	case "port":
+		return "a port is \"NODE PORT [storm RATE|off] [spoof notice|drop] [fixed] [macs VM …]\""
 	}
 	return "a mode is observe, advise or auto"
 }

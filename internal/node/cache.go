@@ -19,6 +19,7 @@ const (
 	keyProxy    = "proxy"
 	keyCiphers  = "ciphers"
 	keySeals    = "seals"
+	keyLimits   = "limits"
 )
 
 // cachedRule is a rule as text, so that the cache outlives changes of layout.
@@ -132,6 +133,7 @@ func (s *state) restore() error {
 	if s.n.isProxy() {
 		return nil // the Proxy's own record is the truth
 	}
+	s.restoreLimits()
 	var proxy cachedProxy
 	if s.load(keyProxy, &proxy) {
 		s.generation, s.flood.Off = proxy.Generation, proxy.FloodOff

@@ -44,7 +44,7 @@ func entriesOf(kind protowire.Number) int {
 	switch kind {
 	case 4: // Directory: every MAC, with some addresses
 		return 1 << 19
-	case 1, 3, 5: // Hello, Announce, StageRequest: thousands of rules or MACs
+	case 1, 3, 5, 12: // Hello, Announce, StageRequest, Tune: thousands of rules or MACs
 		return 1 << 17
 	case 6, 9: // StageReply, TrafficReport
 		return 1 << 13

@@ -20,6 +20,9 @@ const (
 	DropUnsealed               // in the clear, and must not be
 	DropNoKey                  // it must be sealed, and there is no key yet
 	DropUnopened               // sealed, but not with a key that is held here; or altered, or a copy
+	DropForeign                // its sender is not among those that the user lets in at the port
+	DropStorm                  // the port, or a host, floods more than it may
+	DropSpoof                  // ARP or neighbour discovery in the name of another's address, where the user wants that dropped
 	numDrops
 )
 
@@ -49,6 +52,12 @@ func (d Drop) String() string {
 		return "seal broken"
 	case DropTrace:
 		return "trace probe"
+	case DropForeign:
+		return "address not let in"
+	case DropStorm:
+		return "storm"
+	case DropSpoof:
+		return "spoofed address"
 	}
 	return "unknown"
 }

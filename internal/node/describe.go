@@ -47,6 +47,7 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 		for _, text := range s.warning {
 			out.Warnings = append(out.Warnings, text)
 		}
+		out.Warnings = append(out.Warnings, s.bound.warnings(time.Now())...)
 		for _, at := range n.ports {
 			if at.guard != nil && at.guard.blocked.Load() {
 				out.Warnings = append(out.Warnings, at.blockedText())
@@ -55,6 +56,7 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 	})
 	out.Warnings = append(out.Warnings, n.trustWarnings(n.Wall())...)
 	out.Offloads = n.offloads()
+	out.TurnedAway = drops(n.endpoint.Refused())
 	_, out.Trust = n.trust.List()
 	out.CertificateEnds = timestamppb.New(n.Identity().Expires())
 	slices.Sort(out.Warnings)
@@ -104,6 +106,7 @@ func (n *Node) ListPorts(context.Context, *vnetv1.ListPortsRequest) (*vnetv1.Lis
 		p.FramesReceived, p.ReceivedBytes = at.in.frames.Load(), at.in.bytes.Load()
 		p.FramesSent, p.SentBytes = at.out.frames.Load(), at.out.bytes.Load()
 		p.Drops = drops(info.Drops)
+		at.gate.describe(p)
 		if at.guard != nil && at.guard.blocked.Load() {
 			p.State, p.Why = vnetv1.PortState_PORT_STATE_BLOCKED, at.blockedText()
 		}

@@ -29,7 +29,7 @@ func Encode(message any) ([]byte, error) {
 	case control.Welcome:
 		e.Body = &controlv1.Envelope_Welcome{Welcome: welcomeOut(m)}
 	case control.Tune:
-		e.Body = &controlv1.Envelope_Tune{Tune: &controlv1.Tune{ReportUs: m.Report.Microseconds()}}
+		e.Body = &controlv1.Envelope_Tune{Tune: tuneOut(m)}
 	case control.Announce:
 		e.Body = &controlv1.Envelope_Announce{Announce: announceOut(m)}
 	case control.Directory:
@@ -72,7 +72,7 @@ func Decode(data []byte) (any, error) {
 	case *controlv1.Envelope_Welcome:
 		return welcomeIn(b.Welcome)
 	case *controlv1.Envelope_Tune:
-		return control.Tune{Report: micros(b.Tune.GetReportUs())}, nil
+		return tuneIn(b.Tune)
 	case *controlv1.Envelope_Announce:
 		return announceIn(b.Announce)
 	case *controlv1.Envelope_Directory:

@@ -64,6 +64,25 @@ func welcomeIn(m *controlv1.Welcome) (any, error) {
 	return out, nil
 }
 
+func tuneIn(m *controlv1.Tune) (any, error) {
+	out := control.Tune{Report: micros(m.GetReportUs())}
+	for _, l := range m.GetPorts() {
+		one := overlay.PortLimit{Port: l.GetPort(), Storm: int(l.GetStorm()), DropSpoof: l.GetDropSpoof(), Fixed: l.GetFixed()}
+		for _, b := range l.GetMacs() {
+			mac, ok := macIn(b)
+			if !ok {
+				return nil, errMAC
+			}
+			one.MACs = append(one.MACs, mac)
+		}
+		if err := one.CheckPort(); err != nil {
+			return nil, err
+		}
+		out.Ports = append(out.Ports, one)
+	}
+	return out, nil
+}
+
 func announceIn(m *controlv1.Announce) (any, error) {
 	out := control.Announce{Boot: m.GetBoot(), Seq: m.GetSeq()}
 	for _, s := range m.GetSeen() {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,8 +16,7 @@ import (
 const (
 	// ageing is how long a silent MAC stays known at its port (as in IEEE 802.1Q §8.8.3).
 	ageing = 300 * time.Second
-	// maxResidents bounds the MACs a node learns at its ports: a whole campus
-	// behind a LAN port fits, a flood of made-up sources does not grow further.
+	// maxResidents bounds the MACs a node learns at its ports, all together.
 	maxResidents = 65536
 	// maxIPs is how many addresses of one MAC are remembered.
 	maxIPs = 8
@@ -25,6 +25,9 @@ const (
 	// sent within the last second, so a guest that came quietly has its place
 	// with its first frame after some 1.1 to 1.6 s.
 	claimAgain = 500 * time.Millisecond
+	// flushApart is the least time between two announcements that do not wait
+	// for the tick.
+	flushApart = 20 * time.Millisecond
 )
 
 // sighting is a sender that a worker saw at a port, with its neighbour talk if
@@ -73,14 +76,24 @@ func (s *state) learn(now time.Time, one sighting) {
 	if s.own[one.mac] {
 		return // this machine's own interface, heard through another one on the same LAN
 	}
-	r, known := s.local[one.mac]
-	if !known {
-		if len(s.local) >= maxResidents {
-			s.warning["residents"] = "more than 65536 MACs behind the ports: further ones are not learned"
+	if one.ip.IsValid() && !s.bound.speaks(now, one.ip, one.mac, one.at) {
+		one.ip = netip.Addr{}
+		if r := one.at.gate.rule.Load(); r != nil && r.limit.DropSpoof {
 			return
 		}
+	}
+	r, known := s.local[one.mac]
+	if known && r.at != one.at || !known {
+		if !s.roomFor(one.at) {
+			return
+		}
+		one.at.gate.residents++
+	}
+	if !known {
 		r = &resident{at: one.at}
 		s.local[one.mac] = r
+	} else if r.at != one.at {
+		r.at.gate.residents--
 	}
 	waiting := s.announce[one.mac] // what it said of itself goes with the next announcement, whatever it sends meanwhile
 	r.at, r.seen, r.moved = one.at, now, one.gratuitous || waiting.Gratuitous
@@ -101,6 +114,33 @@ func (s *state) learn(now time.Time, one sighting) {
 	s.learnAt(one.mac, one.at)
 }
 
+// roomFor says whether one more MAC is learned behind a port. Frames of those that are not are forwarded, those for them
+// flooded; they are learned when others have aged.
+func (s *state) roomFor(at *localPort) bool {
+	most := maxPortMACs
+	if at.lan {
+		most = maxLANMACs
+	}
+	if at.gate.residents < most && len(s.local) < maxResidents {
+		return true
+	}
+	if at.gate.strange.Add(1); !at.gate.warned {
+		at.gate.warned = true
+		text := fmt.Sprintf("port %s: more than %d MACs send there; further ones are not learned", at.name, most)
+		s.warning["macs "+at.name] = text
+		s.n.event(Event{Kind: "port.crowded", Text: text, Fields: map[string]string{"port": at.name}})
+	}
+	return false
+}
+
+// dismiss forgets a resident.
+func (s *state) dismiss(mac ether.MAC) {
+	if r, ok := s.local[mac]; ok {
+		r.at.gate.residents--
+		delete(s.local, mac)
+	}
+}
+
 // elsewhere says whether a place is not the one behind our port. Without a
 // Proxy that could judge, a move between our own ports is believed.
 func (s *state) elsewhere(place control.Place, at *localPort) bool {
@@ -116,7 +156,8 @@ func (s *state) claim(now time.Time, r *resident) {
 	if s.claimAt.IsZero() {
 		s.claimAt = now.Add(claimAgain)
 	}
-	if r.moved { // a guest that says it has come is waiting for its frames
+	if r.moved && now.Sub(s.flushedAt) >= flushApart { // a guest that says it has come is waiting for its frames
+		s.flushedAt = now
 		s.flushAnnouncements()
 	}
 }
@@ -184,7 +225,7 @@ func (s *state) evict(at *localPort) {
 	for mac, r := range s.local {
 		if r.at == at {
 			gone[mac] = true
-			delete(s.local, mac)
+			s.dismiss(mac)
 		}
 	}
 	for mac, p := range s.places {
@@ -213,12 +254,19 @@ func (s *state) age(now time.Time) {
 		return
 	}
 	s.ageAt = now.Add(time.Second)
+	s.bound.age(now)
 	for mac, r := range s.local {
 		if now.Sub(r.seen) <= ageing {
 			continue
 		}
-		s.announce[mac] = control.Sighting{MAC: mac, Port: r.at.name, Gone: true}
-		delete(s.local, mac)
+		if len(s.announce) < maxResidents { // else the Proxy, which has been away for long, lets it age by itself
+			s.announce[mac] = control.Sighting{MAC: mac, Port: r.at.name, Gone: true}
+		}
+		at := r.at
+		if s.dismiss(mac); at.gate.warned && at.gate.residents < maxPortMACs/2 {
+			at.gate.warned = false
+			delete(s.warning, "macs "+at.name)
+		}
 		if place, ok := s.places[mac]; !ok || place.Node == s.n.name {
 			s.unlearn(mac)
 		}
@@ -279,6 +327,9 @@ func (s *state) placed(p control.Place) {
 	}
 	old, known := s.places[p.MAC]
 	s.places[p.MAC] = p
+	if p.Node != s.n.name {
+		s.bound.placed(time.Now(), p)
+	}
 	if known && old.Mobility != p.Mobility {
 		s.retire(p.MAC)
 	}
@@ -305,7 +356,7 @@ func (s *state) placed(p control.Place) {
 // that is a new claim.
 func (s *state) dropResident(mac ether.MAC) {
 	if _, ok := s.local[mac]; ok {
-		delete(s.local, mac)
+		s.dismiss(mac)
 		s.learnEpoch++
 		s.dirty = true
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,7 +44,8 @@ type Node struct {
 	workers []*worker
 	ports   []*localPort
 
-	snapshot atomic.Pointer[snapshot] // written by the loop, read by workers
+	snapshot atomic.Pointer[snapshot]                 // written by the loop, read by workers
+	holders  atomic.Pointer[map[netip.Addr]ether.MAC] // of IP addresses, likewise; nil while nothing is dropped by it
 
 	work   chan func(*state) // to the loop
 	seen   chan sighting     // from workers to the loop, dropping when full
@@ -73,6 +75,7 @@ type localPort struct {
 	guard *lanGuard // nil unless lan
 
 	in, out traffic // by all workers, a batch at a time
+	gate    gate
 }
 
 // traffic is what crossed a port in one direction.

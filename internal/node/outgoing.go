@@ -37,6 +37,18 @@ func welcomeOut(m control.Welcome) *controlv1.Welcome {
 	return out
 }
 
+func tuneOut(m control.Tune) *controlv1.Tune {
+	out := &controlv1.Tune{ReportUs: m.Report.Microseconds()}
+	for _, l := range m.Ports {
+		one := &controlv1.PortLimit{Port: l.Port, Storm: int32(l.Storm), DropSpoof: l.DropSpoof, Fixed: l.Fixed}
+		for _, mac := range l.MACs {
+			one.Macs = append(one.Macs, mac[:])
+		}
+		out.Ports = append(out.Ports, one)
+	}
+	return out
+}
+
 func announceOut(m control.Announce) *controlv1.Announce {
 	out := &controlv1.Announce{Boot: m.Boot, Seq: m.Seq}
 	for _, s := range m.Seen {

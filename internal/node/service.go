@@ -73,6 +73,12 @@ func (s Service) DeleteLink(ctx context.Context, req *vnetv1.DeleteLinkRequest) 
 	return relay[vnetv1.DeleteLinkResponse](ctx, s.Node, s.name, "DeleteLink", req)
 }
 
+// SetPortLimit asks the Proxy to change what a port of this node lets in.
+func (s Service) SetPortLimit(ctx context.Context, req *vnetv1.SetPortLimitRequest) (*vnetv1.SetPortLimitResponse, error) {
+	req.Node = s.Name()
+	return relay[vnetv1.SetPortLimitResponse](ctx, s.Node, s.name, "SetPortLimit", req)
+}
+
 // AddRule asks the Proxy for a rule at this node.
 func (s Service) AddRule(ctx context.Context, req *vnetv1.AddRuleRequest) (*vnetv1.AddRuleResponse, error) {
 	req.Node = s.Name()

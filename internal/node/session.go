@@ -148,7 +148,10 @@ func (n *Node) fromProxy(l *link.Link, message any) {
 	case control.Welcome:
 		n.do(func(s *state) { s.welcomed(m) })
 	case control.Tune:
-		n.do(func(s *state) { s.traffic.tune(m.Report) })
+		n.do(func(s *state) {
+			s.traffic.tune(m.Report)
+			s.limited(m.Ports)
+		})
 	case control.Directory:
 		n.do(func(s *state) { s.directoryChanged(m) })
 	case control.StageRequest:

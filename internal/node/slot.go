@@ -23,6 +23,7 @@ type slot struct {
 	kind link.Kind
 
 	current atomic.Pointer[link.Link] // the session frames are sent on; nil when down. Written by the loop.
+	storm   bucket                    // of flooded frames that came from the neighbour; at the Proxy
 
 	// The loop owns all below.
 	live    []*session

@@ -18,6 +18,7 @@ type snapshot struct {
 	learn uint64
 	// answer: the star is down, so neighbour requests are answered here.
 	answer   bool
+	proxy    bool                    // this is the Proxy's node
 	probeKey []byte                  // of the overlay; signs probes
 	star     *slot                   // the way to the Proxy; nil at the Proxy
 	seal     *sealing                // nil while nothing is sealed end to end

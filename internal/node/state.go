@@ -39,7 +39,10 @@ type state struct {
 	generation   uint64
 	learnEpoch   uint64
 	moved        map[ether.MAC]time.Time // away for so short that frames straggle, until when
-	claimAt      time.Time               // when refused claims to MACs are made again; zero when there are none
+	flushedAt    time.Time               // when announcements did not wait for the tick
+	bound        *bindings
+	limits       []overlay.PortLimit // of this node's ports
+	claimAt      time.Time           // when refused claims to MACs are made again; zero when there are none
 	relearnAt    time.Time
 	ageAt        time.Time
 	placesAt     time.Time // when the directory is written to disk; zero when it is there
@@ -66,6 +69,7 @@ func newState(n *Node) *state {
 	}
 	s.seals = &seals{s: s, peers: map[overlay.Name]*sealPeer{}}
 	s.traffic = newReporter(n)
+	s.bound = newBindings(s)
 	s.stages = newStages(s)
 	s.flood = forward.Flood{Proxy: n.isProxy()}
 	for _, at := range n.ports {
@@ -89,7 +93,7 @@ func newState(n *Node) *state {
 func (s *state) publish() {
 	s.n.snapshot.Store(&snapshot{
 		table: s.table, ports: s.n.ports, slots: slices.Clone(s.slots),
-		learn: s.learnEpoch, answer: !s.n.isProxy() && !s.starUp, star: s.star, moved: s.moved, probeKey: s.lans.key, seal: s.seals.snapshot(),
+		learn: s.learnEpoch, proxy: s.n.isProxy(), answer: !s.n.isProxy() && !s.starUp, star: s.star, moved: s.moved, probeKey: s.lans.key, seal: s.seals.snapshot(),
 	})
 	s.dirty = false
 }
@@ -211,6 +215,9 @@ func (s *state) tick(now time.Time) {
 	s.stages.tick(now)
 	s.age(now)
 	s.forgetMoved(now)
+	if s.bound.stale {
+		s.bound.publish()
+	}
 	s.flushAnnouncements()
 	s.traffic.tick(now)
 	s.flushPlaces(now)

@@ -29,6 +29,7 @@ type worker struct {
 	ports   [][]ether.Packet // waiting for a port, by index of its side
 	links   [][]ether.Packet // waiting for a link, by index of its side
 	touched []forward.Side   // the sides that have something waiting
+	now     time.Duration    // since the node started, of the batch under way; 0 until somebody asks
 
 	tally  *vttif.Counter // nil when traffic is not counted
 	counts counts
@@ -51,6 +52,7 @@ func (w *worker) run(arrival forward.Side, pkts []ether.Packet) {
 	if s != w.seen {
 		w.adopt(s)
 	}
+	w.now = 0
 	if w.tally != nil {
 		w.tally.At(w.node.ms())
 	}
@@ -96,6 +98,10 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 		}
 	}
 	src, dst := p.Frame.Src(), p.Frame.Dst()
+	if !arrival.IsLink() && !s.ports[arrival.Index()].gate.rule.Load().lets(src) {
+		w.refuse(s.ports[arrival.Index()], DropForeign, frames)
+		return
+	}
 	v := w.cache.Decide(s.table, arrival, src, dst)
 	if isTrace(s, p.Frame) {
 		w.trace(s, arrival, p, v)
@@ -104,7 +110,12 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 	if s.seal != nil && arrival.IsLink() && !w.sealer.open(s, p, v, frames) {
 		return
 	}
-	if !arrival.IsLink() && !w.admit(s, s.ports[arrival.Index()], p, v.Action, frames) {
+	if arrival.IsLink() {
+		if v.Action == forward.FloodTree && s.proxy && !s.slots[arrival.Index()].storm.take(w.clock(), int(frames), linkStorm, linkStorm) {
+			w.counts.drops[DropStorm].add(frames)
+			return
+		}
+	} else if !w.admit(s, s.ports[arrival.Index()], p, v.Action, frames) {
 		return
 	}
 	switch v.Action {
@@ -132,21 +143,40 @@ func (w *worker) admit(s *snapshot, at *localPort, p *ether.Packet, action forwa
 			return false
 		}
 	}
+	speaks := neighbourly(p.Frame)
+	spoofed := speaks && w.node.spoofed(at, p.Frame)
+	switch {
+	case spoofed:
+		if at.gate.sights.take(w.clock(), 1, sightsASecond, sightsBurst) {
+			w.node.sight(at, p.Frame, speaks) // to be noticed
+		}
+		w.refuse(at, DropSpoof, frames)
+		return false
+	case action == forward.FloodTree && !w.floods(at, frames):
+		w.refuse(at, DropStorm, frames)
+		return false
+	}
 	if w.tally != nil {
 		w.tally.Offered(src, dst, uint64(p.WireBytes()), frames, p.Frame.Bare())
 	}
 	if src.IsGroup() {
 		return true // no station sends from a group address; nothing to learn
 	}
-	if speaks := neighbourly(p.Frame); speaks || !w.known.has(src, at.index) {
+	if (speaks || !w.known.has(src, at.index)) && at.gate.sights.take(w.clock(), 1, sightsASecond, sightsBurst) {
 		if w.node.sight(at, p.Frame, speaks) {
 			w.known.add(src, at.index)
 		}
 	}
-	if s.answer && dst.IsGroup() && neighbourly(p.Frame) {
+	if s.answer && speaks && dst.IsGroup() && at.gate.asks.take(w.clock(), 1, asksASecond, asksBurst) {
 		w.node.ask(at, p.Frame)
 	}
 	return true
+}
+
+// refuse counts frames that a port does not let in.
+func (w *worker) refuse(at *localPort, why Drop, frames uint64) {
+	w.counts.drops[why].add(frames)
+	at.gate.refuse(why, frames)
 }
 
 func (w *worker) flood(s *snapshot, outs []forward.Side, p *ether.Packet, frames uint64) {

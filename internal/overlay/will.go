@@ -7,7 +7,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
 
-// Will is what the user asks of adaptation, and between which hosts frames are sealed. The zero Will asks nothing.
+// Will is what the user asks of adaptation and of ports, and between which hosts frames are sealed. The zero Will asks nothing.
 type Will struct {
 	Mode     string       // observe, advise or auto; empty leaves it as it is
 	MaxLinks *int         // adapted links at a time, 0 = no limit; nil leaves it as it is
@@ -16,6 +16,7 @@ type Will struct {
 	Forbids  []Forbid
 	Costs    []Cost
 	Seals    []Seal
+	Ports    []PortLimit // of no matter to adaptation
 }
 
 // PinKind says what a pin holds in place.
@@ -104,6 +105,10 @@ func (w Will) Normal() Will {
 		out.Seals = append(out.Seals, Seal{A: min(s.A, s.B), B: max(s.A, s.B)})
 	}
 	slices.SortFunc(out.Seals, func(a, b Seal) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) })
+	for _, l := range w.Ports {
+		out.Ports = append(out.Ports, l.normal())
+	}
+	slices.SortFunc(out.Ports, PortLimit.compare)
 	slices.SortFunc(out.Pins, Pin.compare)
 	slices.SortFunc(out.Forbids, func(a, b Forbid) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B), a.X.Compare(b.X), a.Y.Compare(b.Y))
@@ -134,6 +139,10 @@ func (w Will) Clone() Will {
 		c.Pins[i].Via = slices.Clone(c.Pins[i].Via)
 	}
 	c.Forbids, c.Costs, c.Seals = slices.Clone(w.Forbids), slices.Clone(w.Costs), slices.Clone(w.Seals)
+	c.Ports = slices.Clone(w.Ports)
+	for i := range c.Ports {
+		c.Ports[i].MACs = slices.Clone(c.Ports[i].MACs)
+	}
 	return c
 }
 

@@ -33,6 +33,8 @@ func (p *Proxy) Forward(ctx context.Context, to, method string, body []byte) ([]
 		return own(ctx, body, p.SetSeal)
 	case "Trace":
 		return own(ctx, body, p.Trace)
+	case "SetPortLimit":
+		return own(ctx, body, p.SetPortLimit)
 	case "SetLinkCipher":
 		if req := new(vnetv1.SetLinkCipherRequest); proto.Unmarshal(body, req) == nil && !req.GetOneEnd() {
 			return own(ctx, body, p.SetLinkCipher)

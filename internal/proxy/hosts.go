@@ -31,7 +31,7 @@ func (h *hub) attached(now time.Time, peer overlay.Name, l *link.Link, hello con
 	h.p.sealAgain(peer)
 	h.places.NodeHere(now, peer, hello.Boot)
 	h.tell(peer, h.welcome())
-	h.tell(peer, h.tune())
+	h.tell(peer, h.tune(peer))
 	h.tell(peer, control.Directory{Version: h.listed, Full: true, Places: h.places.Snapshot()})
 	if rejoined {
 		h.p.event("node.up", fmt.Sprintf("%s is here (%d ports)", peer, len(hello.Ports)), map[string]string{"node": string(peer)})

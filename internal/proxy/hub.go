@@ -112,7 +112,7 @@ func newHub(ctx context.Context, p *Proxy) (*hub, error) {
 	h.changes = newChanges(h)
 	h.reserve() // the numbers of rules that this run may use
 	p.node.Told(h.welcome())
-	p.node.Told(h.tune())
+	p.node.Told(h.tune(h.record.Proxy))
 	p.node.Told(control.Directory{Full: true, Places: h.places.Snapshot()})
 	if err := p.node.Restore(h.record.Nodes[h.record.Proxy].Rules); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
 
@@ -127,13 +128,21 @@ func (h *hub) reinfer(i inference) {
 		h.recorder.end(fmt.Errorf("cannot go on recording: the parameters were changed"))
 	}
 	for name := range h.hosts {
-		h.tell(name, h.tune())
+		h.tell(name, h.tune(name))
 	}
-	h.node.Told(h.tune())
+	h.node.Told(h.tune(h.record.Proxy))
 }
 
 // tune is how often nodes are to report.
-func (h *hub) tune() control.Tune { return control.Tune{Report: h.inferring.Interval()} }
+func (h *hub) tune(to overlay.Name) control.Tune {
+	m := control.Tune{Report: h.inferring.Interval()}
+	for _, l := range h.will.Ports {
+		if l.Node == to {
+			m.Ports = append(m.Ports, l)
+		}
+	}
+	return m
+}
 
 func (h *hub) describeInference() *vnetv1.Inference {
 	c := h.inferring.Cooked()

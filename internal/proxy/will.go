@@ -45,11 +45,26 @@ func (h *hub) setWill(now time.Time, w overlay.Will, vms []lang.VM) error {
 	}
 	w.Mode, w.MaxLinks = "", nil
 	before := h.named
+	h.limit(w.Ports)
 	h.will, h.named = w.Clone(), vms
 	h.saveWill()
+	h.tellLimits()
 	h.declare(now, before)
 	h.p.sealAgain(h.hostsHere()...)
 	return nil
+}
+
+// limit has claims to addresses judged by what the user says of ports.
+func (h *hub) limit(limits []overlay.PortLimit) { h.spread(h.places.Limit(limits)) }
+
+// tellLimits tells every node what its ports let in.
+func (h *hub) tellLimits() {
+	h.tell(h.record.Proxy, h.tune(h.record.Proxy))
+	for name, at := range h.hosts {
+		if at.session != nil {
+			h.tell(name, h.tune(name))
+		}
+	}
 }
 
 // declare tells everybody where the user says that VMs are, and what they are called.
@@ -92,6 +107,7 @@ func (h *hub) restoreWill() error {
 	}
 	m := f.Meaning()
 	h.will, h.named = m.Will(), m.VMs
+	h.limit(h.will.Ports)
 	return nil
 }
 

@@ -33,6 +33,8 @@ type Daemon interface {
 	SetLinkCipher(context.Context, *api.SetLinkCipherRequest) (*api.SetLinkCipherResponse, error)
 
 	SetSeal(context.Context, *api.SetSealRequest) (*api.SetSealResponse, error)
+	// Ports.
+	SetPortLimit(context.Context, *api.SetPortLimitRequest) (*api.SetPortLimitResponse, error)
 
 	// Rules.
 	ListRules(context.Context, *api.ListRulesRequest) (*api.ListRulesResponse, error)

@@ -68,6 +68,10 @@ func metrics(ctx context.Context, d Daemon) (string, error) {
 	}
 	e.one("vnet_trust_list", "gauge", "Number of the newest list of revoked keys that the node has stored.", float64(s.GetTrust()))
 	e.one("vnet_warnings", "gauge", "What a person should look at; see vnet status.", float64(len(s.GetWarnings())))
+	e.family("vnet_turned_away_total", "counter", "Handshakes, set-ups and links that were refused because somebody wanted too many, by reason.")
+	for _, d := range s.GetTurnedAway() {
+		e.labelled("vnet_turned_away_total", "reason", d.GetReason(), float64(d.GetFrames()))
+	}
 	e.counters(counters.GetTotal())
 	if s.GetRole() == api.Role_ROLE_PROXY {
 		err = e.inference(ctx, d, s)

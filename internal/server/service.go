@@ -125,6 +125,10 @@ func (s service) SetLinkCipher(ctx context.Context, req *api.SetLinkCipherReques
 	return route(ctx, s, "SetLinkCipher", req, s.d.SetLinkCipher)
 }
 
+func (s service) SetPortLimit(ctx context.Context, req *api.SetPortLimitRequest) (*api.SetPortLimitResponse, error) {
+	return route(ctx, s, "SetPortLimit", req, s.d.SetPortLimit)
+}
+
 func (s service) ListRules(ctx context.Context, req *api.ListRulesRequest) (*api.ListRulesResponse, error) {
 	return route(ctx, s, "ListRules", req, s.d.ListRules)
 }

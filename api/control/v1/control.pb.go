@@ -284,10 +284,11 @@ func (*Envelope_Tune) isEnvelope_Body() {}
 
 func (*Envelope_TrustList) isEnvelope_Body() {}
 
-// Tune tells a host how often the Proxy wants to hear of its traffic.
+// Tune tells a host how often the Proxy wants to hear of its traffic, and what its ports let in.
 type Tune struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReportUs      int64                  `protobuf:"varint,1,opt,name=report_us,json=reportUs,proto3" json:"report_us,omitempty"` // microseconds between two reports
+	Ports         []*PortLimit           `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`                        // of all ports that are limited; the others are not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -329,6 +330,89 @@ func (x *Tune) GetReportUs() int64 {
 	return 0
 }
 
+func (x *Tune) GetPorts() []*PortLimit {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+type PortLimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
+	Macs          [][]byte               `protobuf:"bytes,2,rep,name=macs,proto3" json:"macs,omitempty"`                             // that may send there; none: all
+	Storm         int32                  `protobuf:"zigzag32,3,opt,name=storm,proto3" json:"storm,omitempty"`                        // flooded frames a second; 0: the default, below: no limit
+	DropSpoof     bool                   `protobuf:"varint,4,opt,name=drop_spoof,json=dropSpoof,proto3" json:"drop_spoof,omitempty"` // ARP and neighbour discovery in another's name is dropped
+	Fixed         bool                   `protobuf:"varint,5,opt,name=fixed,proto3" json:"fixed,omitempty"`                          // its MACs are not given to another place
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortLimit) Reset() {
+	*x = PortLimit{}
+	mi := &file_control_v1_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortLimit) ProtoMessage() {}
+
+func (x *PortLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_control_v1_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortLimit.ProtoReflect.Descriptor instead.
+func (*PortLimit) Descriptor() ([]byte, []int) {
+	return file_control_v1_control_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PortLimit) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *PortLimit) GetMacs() [][]byte {
+	if x != nil {
+		return x.Macs
+	}
+	return nil
+}
+
+func (x *PortLimit) GetStorm() int32 {
+	if x != nil {
+		return x.Storm
+	}
+	return 0
+}
+
+func (x *PortLimit) GetDropSpoof() bool {
+	if x != nil {
+		return x.DropSpoof
+	}
+	return false
+}
+
+func (x *PortLimit) GetFixed() bool {
+	if x != nil {
+		return x.Fixed
+	}
+	return false
+}
+
 // Ready says that its sender delivers frames from this link from now on. It is
 // the first message of whoever dialled a link that is not a star link.
 type Ready struct {
@@ -340,7 +424,7 @@ type Ready struct {
 
 func (x *Ready) Reset() {
 	*x = Ready{}
-	mi := &file_control_v1_control_proto_msgTypes[2]
+	mi := &file_control_v1_control_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +436,7 @@ func (x *Ready) String() string {
 func (*Ready) ProtoMessage() {}
 
 func (x *Ready) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[2]
+	mi := &file_control_v1_control_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +449,7 @@ func (x *Ready) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ready.ProtoReflect.Descriptor instead.
 func (*Ready) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{2}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Ready) GetTrust() uint64 {
@@ -393,7 +477,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_control_v1_control_proto_msgTypes[3]
+	mi := &file_control_v1_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +489,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[3]
+	mi := &file_control_v1_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +502,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hello) GetName() string {
@@ -495,7 +579,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_control_v1_control_proto_msgTypes[4]
+	mi := &file_control_v1_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +591,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[4]
+	mi := &file_control_v1_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +604,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Port) GetName() string {
@@ -557,7 +641,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_control_v1_control_proto_msgTypes[5]
+	mi := &file_control_v1_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +653,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[5]
+	mi := &file_control_v1_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +666,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Link) GetPeer() string {
@@ -635,7 +719,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_control_v1_control_proto_msgTypes[6]
+	mi := &file_control_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +731,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[6]
+	mi := &file_control_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +744,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Rule) GetId() uint64 {
@@ -721,7 +805,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_v1_control_proto_msgTypes[7]
+	mi := &file_control_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +817,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[7]
+	mi := &file_control_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +830,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Welcome) GetProxy() string {
@@ -816,7 +900,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_control_v1_control_proto_msgTypes[8]
+	mi := &file_control_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +912,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[8]
+	mi := &file_control_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +925,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Announce) GetBoot() uint64 {
@@ -878,7 +962,7 @@ type Sighting struct {
 
 func (x *Sighting) Reset() {
 	*x = Sighting{}
-	mi := &file_control_v1_control_proto_msgTypes[9]
+	mi := &file_control_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +974,7 @@ func (x *Sighting) String() string {
 func (*Sighting) ProtoMessage() {}
 
 func (x *Sighting) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[9]
+	mi := &file_control_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +987,7 @@ func (x *Sighting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sighting.ProtoReflect.Descriptor instead.
 func (*Sighting) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Sighting) GetMac() []byte {
@@ -953,7 +1037,7 @@ type Directory struct {
 
 func (x *Directory) Reset() {
 	*x = Directory{}
-	mi := &file_control_v1_control_proto_msgTypes[10]
+	mi := &file_control_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1049,7 @@ func (x *Directory) String() string {
 func (*Directory) ProtoMessage() {}
 
 func (x *Directory) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[10]
+	mi := &file_control_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1062,7 @@ func (x *Directory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Directory.ProtoReflect.Descriptor instead.
 func (*Directory) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Directory) GetVersion() uint64 {
@@ -1023,7 +1107,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_control_v1_control_proto_msgTypes[11]
+	mi := &file_control_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1119,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[11]
+	mi := &file_control_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1132,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Place) GetMac() []byte {
@@ -1109,7 +1193,7 @@ type StageRequest struct {
 
 func (x *StageRequest) Reset() {
 	*x = StageRequest{}
-	mi := &file_control_v1_control_proto_msgTypes[12]
+	mi := &file_control_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1205,7 @@ func (x *StageRequest) String() string {
 func (*StageRequest) ProtoMessage() {}
 
 func (x *StageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[12]
+	mi := &file_control_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1218,7 @@ func (x *StageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRequest.ProtoReflect.Descriptor instead.
 func (*StageRequest) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StageRequest) GetChange() uint64 {
@@ -1207,7 +1291,7 @@ type LinkSpec struct {
 
 func (x *LinkSpec) Reset() {
 	*x = LinkSpec{}
-	mi := &file_control_v1_control_proto_msgTypes[13]
+	mi := &file_control_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1303,7 @@ func (x *LinkSpec) String() string {
 func (*LinkSpec) ProtoMessage() {}
 
 func (x *LinkSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[13]
+	mi := &file_control_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1316,7 @@ func (x *LinkSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkSpec.ProtoReflect.Descriptor instead.
 func (*LinkSpec) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LinkSpec) GetPeer() string {
@@ -1292,7 +1376,7 @@ type StageReply struct {
 
 func (x *StageReply) Reset() {
 	*x = StageReply{}
-	mi := &file_control_v1_control_proto_msgTypes[14]
+	mi := &file_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1388,7 @@ func (x *StageReply) String() string {
 func (*StageReply) ProtoMessage() {}
 
 func (x *StageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[14]
+	mi := &file_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1401,7 @@ func (x *StageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageReply.ProtoReflect.Descriptor instead.
 func (*StageReply) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StageReply) GetChange() uint64 {
@@ -1379,7 +1463,7 @@ type LinkFailure struct {
 
 func (x *LinkFailure) Reset() {
 	*x = LinkFailure{}
-	mi := &file_control_v1_control_proto_msgTypes[15]
+	mi := &file_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1475,7 @@ func (x *LinkFailure) String() string {
 func (*LinkFailure) ProtoMessage() {}
 
 func (x *LinkFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[15]
+	mi := &file_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1488,7 @@ func (x *LinkFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkFailure.ProtoReflect.Descriptor instead.
 func (*LinkFailure) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LinkFailure) GetPeer() string {
@@ -1434,7 +1518,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_control_v1_control_proto_msgTypes[16]
+	mi := &file_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1530,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[16]
+	mi := &file_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1543,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Call) GetId() uint64 {
@@ -1502,7 +1586,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_control_v1_control_proto_msgTypes[17]
+	mi := &file_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1598,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[17]
+	mi := &file_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1611,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -1574,7 +1658,7 @@ type TrafficReport struct {
 
 func (x *TrafficReport) Reset() {
 	*x = TrafficReport{}
-	mi := &file_control_v1_control_proto_msgTypes[18]
+	mi := &file_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1670,7 @@ func (x *TrafficReport) String() string {
 func (*TrafficReport) ProtoMessage() {}
 
 func (x *TrafficReport) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[18]
+	mi := &file_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1683,7 @@ func (x *TrafficReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficReport.ProtoReflect.Descriptor instead.
 func (*TrafficReport) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TrafficReport) GetBoot() uint64 {
@@ -1664,7 +1748,7 @@ type TrafficBins struct {
 
 func (x *TrafficBins) Reset() {
 	*x = TrafficBins{}
-	mi := &file_control_v1_control_proto_msgTypes[19]
+	mi := &file_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1760,7 @@ func (x *TrafficBins) String() string {
 func (*TrafficBins) ProtoMessage() {}
 
 func (x *TrafficBins) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[19]
+	mi := &file_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1773,7 @@ func (x *TrafficBins) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficBins.ProtoReflect.Descriptor instead.
 func (*TrafficBins) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TrafficBins) GetSrc() []byte {
@@ -1735,7 +1819,7 @@ type TrafficDelta struct {
 
 func (x *TrafficDelta) Reset() {
 	*x = TrafficDelta{}
-	mi := &file_control_v1_control_proto_msgTypes[20]
+	mi := &file_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1831,7 @@ func (x *TrafficDelta) String() string {
 func (*TrafficDelta) ProtoMessage() {}
 
 func (x *TrafficDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[20]
+	mi := &file_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1844,7 @@ func (x *TrafficDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficDelta.ProtoReflect.Descriptor instead.
 func (*TrafficDelta) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TrafficDelta) GetSrc() []byte {
@@ -1825,7 +1909,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_control_v1_control_proto_msgTypes[21]
+	mi := &file_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1921,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_control_v1_control_proto_msgTypes[21]
+	mi := &file_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1934,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Event) GetTimeUs() int64 {
@@ -1903,9 +1987,17 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\x04tune\x18\f \x01(\v2\x15.vnet.control.v1.TuneH\x00R\x04tune\x12\x1f\n" +
 	"\n" +
 	"trust_list\x18\r \x01(\fH\x00R\ttrustListB\x06\n" +
-	"\x04body\"#\n" +
+	"\x04body\"U\n" +
 	"\x04Tune\x12\x1b\n" +
-	"\treport_us\x18\x01 \x01(\x03R\breportUs\"\x1d\n" +
+	"\treport_us\x18\x01 \x01(\x03R\breportUs\x120\n" +
+	"\x05ports\x18\x02 \x03(\v2\x1a.vnet.control.v1.PortLimitR\x05ports\"~\n" +
+	"\tPortLimit\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\tR\x04port\x12\x12\n" +
+	"\x04macs\x18\x02 \x03(\fR\x04macs\x12\x14\n" +
+	"\x05storm\x18\x03 \x01(\x11R\x05storm\x12\x1d\n" +
+	"\n" +
+	"drop_spoof\x18\x04 \x01(\bR\tdropSpoof\x12\x14\n" +
+	"\x05fixed\x18\x05 \x01(\bR\x05fixed\"\x1d\n" +
 	"\x05Ready\x12\x14\n" +
 	"\x05trust\x18\x01 \x01(\x04R\x05trust\"\xa6\x02\n" +
 	"\x05Hello\x12\x12\n" +
@@ -2058,62 +2150,64 @@ func file_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_control_v1_control_proto_rawDescData
 }
 
-var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_control_v1_control_proto_goTypes = []any{
 	(*Envelope)(nil),      // 0: vnet.control.v1.Envelope
 	(*Tune)(nil),          // 1: vnet.control.v1.Tune
-	(*Ready)(nil),         // 2: vnet.control.v1.Ready
-	(*Hello)(nil),         // 3: vnet.control.v1.Hello
-	(*Port)(nil),          // 4: vnet.control.v1.Port
-	(*Link)(nil),          // 5: vnet.control.v1.Link
-	(*Rule)(nil),          // 6: vnet.control.v1.Rule
-	(*Welcome)(nil),       // 7: vnet.control.v1.Welcome
-	(*Announce)(nil),      // 8: vnet.control.v1.Announce
-	(*Sighting)(nil),      // 9: vnet.control.v1.Sighting
-	(*Directory)(nil),     // 10: vnet.control.v1.Directory
-	(*Place)(nil),         // 11: vnet.control.v1.Place
-	(*StageRequest)(nil),  // 12: vnet.control.v1.StageRequest
-	(*LinkSpec)(nil),      // 13: vnet.control.v1.LinkSpec
-	(*StageReply)(nil),    // 14: vnet.control.v1.StageReply
-	(*LinkFailure)(nil),   // 15: vnet.control.v1.LinkFailure
-	(*Call)(nil),          // 16: vnet.control.v1.Call
-	(*Answer)(nil),        // 17: vnet.control.v1.Answer
-	(*TrafficReport)(nil), // 18: vnet.control.v1.TrafficReport
-	(*TrafficBins)(nil),   // 19: vnet.control.v1.TrafficBins
-	(*TrafficDelta)(nil),  // 20: vnet.control.v1.TrafficDelta
-	(*Event)(nil),         // 21: vnet.control.v1.Event
-	nil,                   // 22: vnet.control.v1.Event.FieldsEntry
+	(*PortLimit)(nil),     // 2: vnet.control.v1.PortLimit
+	(*Ready)(nil),         // 3: vnet.control.v1.Ready
+	(*Hello)(nil),         // 4: vnet.control.v1.Hello
+	(*Port)(nil),          // 5: vnet.control.v1.Port
+	(*Link)(nil),          // 6: vnet.control.v1.Link
+	(*Rule)(nil),          // 7: vnet.control.v1.Rule
+	(*Welcome)(nil),       // 8: vnet.control.v1.Welcome
+	(*Announce)(nil),      // 9: vnet.control.v1.Announce
+	(*Sighting)(nil),      // 10: vnet.control.v1.Sighting
+	(*Directory)(nil),     // 11: vnet.control.v1.Directory
+	(*Place)(nil),         // 12: vnet.control.v1.Place
+	(*StageRequest)(nil),  // 13: vnet.control.v1.StageRequest
+	(*LinkSpec)(nil),      // 14: vnet.control.v1.LinkSpec
+	(*StageReply)(nil),    // 15: vnet.control.v1.StageReply
+	(*LinkFailure)(nil),   // 16: vnet.control.v1.LinkFailure
+	(*Call)(nil),          // 17: vnet.control.v1.Call
+	(*Answer)(nil),        // 18: vnet.control.v1.Answer
+	(*TrafficReport)(nil), // 19: vnet.control.v1.TrafficReport
+	(*TrafficBins)(nil),   // 20: vnet.control.v1.TrafficBins
+	(*TrafficDelta)(nil),  // 21: vnet.control.v1.TrafficDelta
+	(*Event)(nil),         // 22: vnet.control.v1.Event
+	nil,                   // 23: vnet.control.v1.Event.FieldsEntry
 }
 var file_control_v1_control_proto_depIdxs = []int32{
-	3,  // 0: vnet.control.v1.Envelope.hello:type_name -> vnet.control.v1.Hello
-	7,  // 1: vnet.control.v1.Envelope.welcome:type_name -> vnet.control.v1.Welcome
-	8,  // 2: vnet.control.v1.Envelope.announce:type_name -> vnet.control.v1.Announce
-	10, // 3: vnet.control.v1.Envelope.directory:type_name -> vnet.control.v1.Directory
-	12, // 4: vnet.control.v1.Envelope.stage_request:type_name -> vnet.control.v1.StageRequest
-	14, // 5: vnet.control.v1.Envelope.stage_reply:type_name -> vnet.control.v1.StageReply
-	16, // 6: vnet.control.v1.Envelope.call:type_name -> vnet.control.v1.Call
-	17, // 7: vnet.control.v1.Envelope.answer:type_name -> vnet.control.v1.Answer
-	18, // 8: vnet.control.v1.Envelope.traffic:type_name -> vnet.control.v1.TrafficReport
-	2,  // 9: vnet.control.v1.Envelope.ready:type_name -> vnet.control.v1.Ready
-	21, // 10: vnet.control.v1.Envelope.event:type_name -> vnet.control.v1.Event
+	4,  // 0: vnet.control.v1.Envelope.hello:type_name -> vnet.control.v1.Hello
+	8,  // 1: vnet.control.v1.Envelope.welcome:type_name -> vnet.control.v1.Welcome
+	9,  // 2: vnet.control.v1.Envelope.announce:type_name -> vnet.control.v1.Announce
+	11, // 3: vnet.control.v1.Envelope.directory:type_name -> vnet.control.v1.Directory
+	13, // 4: vnet.control.v1.Envelope.stage_request:type_name -> vnet.control.v1.StageRequest
+	15, // 5: vnet.control.v1.Envelope.stage_reply:type_name -> vnet.control.v1.StageReply
+	17, // 6: vnet.control.v1.Envelope.call:type_name -> vnet.control.v1.Call
+	18, // 7: vnet.control.v1.Envelope.answer:type_name -> vnet.control.v1.Answer
+	19, // 8: vnet.control.v1.Envelope.traffic:type_name -> vnet.control.v1.TrafficReport
+	3,  // 9: vnet.control.v1.Envelope.ready:type_name -> vnet.control.v1.Ready
+	22, // 10: vnet.control.v1.Envelope.event:type_name -> vnet.control.v1.Event
 	1,  // 11: vnet.control.v1.Envelope.tune:type_name -> vnet.control.v1.Tune
-	4,  // 12: vnet.control.v1.Hello.ports:type_name -> vnet.control.v1.Port
-	5,  // 13: vnet.control.v1.Hello.links:type_name -> vnet.control.v1.Link
-	6,  // 14: vnet.control.v1.Hello.rules:type_name -> vnet.control.v1.Rule
-	9,  // 15: vnet.control.v1.Announce.seen:type_name -> vnet.control.v1.Sighting
-	11, // 16: vnet.control.v1.Directory.places:type_name -> vnet.control.v1.Place
-	13, // 17: vnet.control.v1.StageRequest.open_links:type_name -> vnet.control.v1.LinkSpec
-	6,  // 18: vnet.control.v1.StageRequest.add_rules:type_name -> vnet.control.v1.Rule
-	15, // 19: vnet.control.v1.StageReply.failed:type_name -> vnet.control.v1.LinkFailure
-	20, // 20: vnet.control.v1.TrafficReport.deltas:type_name -> vnet.control.v1.TrafficDelta
-	20, // 21: vnet.control.v1.TrafficReport.other:type_name -> vnet.control.v1.TrafficDelta
-	19, // 22: vnet.control.v1.TrafficReport.bins:type_name -> vnet.control.v1.TrafficBins
-	22, // 23: vnet.control.v1.Event.fields:type_name -> vnet.control.v1.Event.FieldsEntry
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	2,  // 12: vnet.control.v1.Tune.ports:type_name -> vnet.control.v1.PortLimit
+	5,  // 13: vnet.control.v1.Hello.ports:type_name -> vnet.control.v1.Port
+	6,  // 14: vnet.control.v1.Hello.links:type_name -> vnet.control.v1.Link
+	7,  // 15: vnet.control.v1.Hello.rules:type_name -> vnet.control.v1.Rule
+	10, // 16: vnet.control.v1.Announce.seen:type_name -> vnet.control.v1.Sighting
+	12, // 17: vnet.control.v1.Directory.places:type_name -> vnet.control.v1.Place
+	14, // 18: vnet.control.v1.StageRequest.open_links:type_name -> vnet.control.v1.LinkSpec
+	7,  // 19: vnet.control.v1.StageRequest.add_rules:type_name -> vnet.control.v1.Rule
+	16, // 20: vnet.control.v1.StageReply.failed:type_name -> vnet.control.v1.LinkFailure
+	21, // 21: vnet.control.v1.TrafficReport.deltas:type_name -> vnet.control.v1.TrafficDelta
+	21, // 22: vnet.control.v1.TrafficReport.other:type_name -> vnet.control.v1.TrafficDelta
+	20, // 23: vnet.control.v1.TrafficReport.bins:type_name -> vnet.control.v1.TrafficBins
+	23, // 24: vnet.control.v1.Event.fields:type_name -> vnet.control.v1.Event.FieldsEntry
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_control_v1_control_proto_init() }
@@ -2142,7 +2236,7 @@ func file_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_v1_control_proto_rawDesc), len(file_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -567,7 +567,9 @@ type Status struct {
 	// With whom this host seals frames end to end, by name.
 	Sealed []*SealedPeer `protobuf:"bytes,21,rep,name=sealed,proto3" json:"sealed,omitempty"`
 	// It sends and takes nothing else (vnet host --sealed).
-	SealedOnly    bool `protobuf:"varint,22,opt,name=sealed_only,json=sealedOnly,proto3" json:"sealed_only,omitempty"`
+	SealedOnly bool `protobuf:"varint,22,opt,name=sealed_only,json=sealedOnly,proto3" json:"sealed_only,omitempty"`
+	// How often somebody was turned away at the node's door, by reason: strangers and peers that want too much at once.
+	TurnedAway    []*Drops `protobuf:"bytes,25,rep,name=turned_away,json=turnedAway,proto3" json:"turned_away,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -754,6 +756,13 @@ func (x *Status) GetSealedOnly() bool {
 		return x.SealedOnly
 	}
 	return false
+}
+
+func (x *Status) GetTurnedAway() []*Drops {
+	if x != nil {
+		return x.TurnedAway
+	}
+	return nil
 }
 
 // Work on frames that the kernel can do for the node, many at a time.
@@ -1159,8 +1168,14 @@ type Port struct {
 	ReceivedBytes  uint64   `protobuf:"varint,14,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	SentBytes      uint64   `protobuf:"varint,15,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
 	Drops          []*Drops `protobuf:"bytes,16,rep,name=drops,proto3" json:"drops,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What the user lets in; unset: the defaults.
+	Limit *PortLimit `protobuf:"bytes,17,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Frames that the port did not let in, by reason.
+	Refused []*Drops `protobuf:"bytes,18,rep,name=refused,proto3" json:"refused,omitempty"`
+	// Times that a sender was not learned because too many are.
+	NotLearned    uint64 `protobuf:"varint,19,opt,name=not_learned,json=notLearned,proto3" json:"not_learned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -1305,6 +1320,100 @@ func (x *Port) GetDrops() []*Drops {
 	return nil
 }
 
+func (x *Port) GetLimit() *PortLimit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *Port) GetRefused() []*Drops {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *Port) GetNotLearned() uint64 {
+	if x != nil {
+		return x.NotLearned
+	}
+	return 0
+}
+
+// What the user lets in at a port.
+type PortLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That may send there, and nowhere that is not limited to them too; none: all.
+	Macs []string `protobuf:"bytes,1,rep,name=macs,proto3" json:"macs,omitempty"`
+	// Flooded frames a second, in bursts of twice as many; 0: the default (5,000), -1: any number.
+	Storm int32 `protobuf:"varint,2,opt,name=storm,proto3" json:"storm,omitempty"`
+	// ARP and neighbour discovery in the name of another's address is dropped, not only noticed.
+	DropSpoof bool `protobuf:"varint,3,opt,name=drop_spoof,json=dropSpoof,proto3" json:"drop_spoof,omitempty"`
+	// MACs seen there are not given to another place, until they have aged or are declared elsewhere.
+	Fixed         bool `protobuf:"varint,4,opt,name=fixed,proto3" json:"fixed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortLimit) Reset() {
+	*x = PortLimit{}
+	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortLimit) ProtoMessage() {}
+
+func (x *PortLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortLimit.ProtoReflect.Descriptor instead.
+func (*PortLimit) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PortLimit) GetMacs() []string {
+	if x != nil {
+		return x.Macs
+	}
+	return nil
+}
+
+func (x *PortLimit) GetStorm() int32 {
+	if x != nil {
+		return x.Storm
+	}
+	return 0
+}
+
+func (x *PortLimit) GetDropSpoof() bool {
+	if x != nil {
+		return x.DropSpoof
+	}
+	return false
+}
+
+func (x *PortLimit) GetFixed() bool {
+	if x != nil {
+		return x.Fixed
+	}
+	return false
+}
+
 type Interface struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1324,7 +1433,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1445,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[8]
+	mi := &file_vnet_v1_model_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1458,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Interface) GetName() string {
@@ -1451,7 +1560,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1572,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[9]
+	mi := &file_vnet_v1_model_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1585,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Link) GetName() string {
@@ -1651,7 +1760,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1772,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[10]
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1785,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Rule) GetId() uint64 {
@@ -1764,7 +1873,7 @@ type Overlay struct {
 
 func (x *Overlay) Reset() {
 	*x = Overlay{}
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1885,7 @@ func (x *Overlay) String() string {
 func (*Overlay) ProtoMessage() {}
 
 func (x *Overlay) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1898,7 @@ func (x *Overlay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
 func (*Overlay) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Overlay) GetGeneration() uint64 {
@@ -1869,7 +1978,7 @@ type OverlayNode struct {
 
 func (x *OverlayNode) Reset() {
 	*x = OverlayNode{}
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +1990,7 @@ func (x *OverlayNode) String() string {
 func (*OverlayNode) ProtoMessage() {}
 
 func (x *OverlayNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2003,7 @@ func (x *OverlayNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayNode.ProtoReflect.Descriptor instead.
 func (*OverlayNode) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *OverlayNode) GetName() string {
@@ -1942,7 +2051,7 @@ type OverlayPort struct {
 
 func (x *OverlayPort) Reset() {
 	*x = OverlayPort{}
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2063,7 @@ func (x *OverlayPort) String() string {
 func (*OverlayPort) ProtoMessage() {}
 
 func (x *OverlayPort) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2076,7 @@ func (x *OverlayPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayPort.ProtoReflect.Descriptor instead.
 func (*OverlayPort) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OverlayPort) GetName() string {
@@ -1999,7 +2108,7 @@ type OverlayLink struct {
 
 func (x *OverlayLink) Reset() {
 	*x = OverlayLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2120,7 @@ func (x *OverlayLink) String() string {
 func (*OverlayLink) ProtoMessage() {}
 
 func (x *OverlayLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2133,7 @@ func (x *OverlayLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayLink.ProtoReflect.Descriptor instead.
 func (*OverlayLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OverlayLink) GetA() string {
@@ -2076,7 +2185,7 @@ type OverlayStep struct {
 
 func (x *OverlayStep) Reset() {
 	*x = OverlayStep{}
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2197,7 @@ func (x *OverlayStep) String() string {
 func (*OverlayStep) ProtoMessage() {}
 
 func (x *OverlayStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2210,7 @@ func (x *OverlayStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayStep.ProtoReflect.Descriptor instead.
 func (*OverlayStep) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OverlayStep) GetKind() string {
@@ -2145,7 +2254,7 @@ type TraceHop struct {
 
 func (x *TraceHop) Reset() {
 	*x = TraceHop{}
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2266,7 @@ func (x *TraceHop) String() string {
 func (*TraceHop) ProtoMessage() {}
 
 func (x *TraceHop) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2279,7 @@ func (x *TraceHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHop.ProtoReflect.Descriptor instead.
 func (*TraceHop) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TraceHop) GetNode() string {
@@ -2255,7 +2364,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2376,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2389,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Bound) GetValue() *durationpb.Duration {
@@ -2347,7 +2456,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2468,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2481,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *App) GetVersion() uint64 {
@@ -2432,7 +2541,7 @@ type Inference struct {
 
 func (x *Inference) Reset() {
 	*x = Inference{}
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2553,7 @@ func (x *Inference) String() string {
 func (*Inference) ProtoMessage() {}
 
 func (x *Inference) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2566,7 @@ func (x *Inference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inference.ProtoReflect.Descriptor instead.
 func (*Inference) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Inference) GetUpdateRateHz() float64 {
@@ -2555,7 +2664,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2676,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2689,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Group) GetName() string {
@@ -2667,7 +2776,7 @@ type Goal struct {
 
 func (x *Goal) Reset() {
 	*x = Goal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2788,7 @@ func (x *Goal) String() string {
 func (*Goal) ProtoMessage() {}
 
 func (x *Goal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2801,7 @@ func (x *Goal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goal.ProtoReflect.Descriptor instead.
 func (*Goal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Goal) GetPeriod() *durationpb.Duration {
@@ -2757,7 +2866,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +2878,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +2891,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Edge) GetA() string {
@@ -2862,7 +2971,7 @@ type TrafficEntry struct {
 
 func (x *TrafficEntry) Reset() {
 	*x = TrafficEntry{}
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +2983,7 @@ func (x *TrafficEntry) String() string {
 func (*TrafficEntry) ProtoMessage() {}
 
 func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +2996,7 @@ func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficEntry.ProtoReflect.Descriptor instead.
 func (*TrafficEntry) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TrafficEntry) GetSrc() string {
@@ -2995,7 +3104,7 @@ type Adaptation struct {
 
 func (x *Adaptation) Reset() {
 	*x = Adaptation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3116,7 @@ func (x *Adaptation) String() string {
 func (*Adaptation) ProtoMessage() {}
 
 func (x *Adaptation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3129,7 @@ func (x *Adaptation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Adaptation.ProtoReflect.Descriptor instead.
 func (*Adaptation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Adaptation) GetMode() AdaptationMode {
@@ -3143,7 +3252,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3155,7 +3264,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3168,7 +3277,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Refusal) GetA() string {
@@ -3217,7 +3326,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3229,7 +3338,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3242,7 +3351,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Bar) GetA() string {
@@ -3309,7 +3418,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3430,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3443,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Effect) GetGroup() string {
@@ -3404,7 +3513,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +3525,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +3538,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Lease) GetAgent() string {
@@ -3460,7 +3569,7 @@ type Way struct {
 
 func (x *Way) Reset() {
 	*x = Way{}
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3581,7 @@ func (x *Way) String() string {
 func (*Way) ProtoMessage() {}
 
 func (x *Way) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3594,7 @@ func (x *Way) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Way.ProtoReflect.Descriptor instead.
 func (*Way) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Way) GetA() string {
@@ -3543,7 +3652,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3555,7 +3664,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3568,7 +3677,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Explanation) GetA() string {
@@ -3695,7 +3804,7 @@ type AdaptedLink struct {
 
 func (x *AdaptedLink) Reset() {
 	*x = AdaptedLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +3816,7 @@ func (x *AdaptedLink) String() string {
 func (*AdaptedLink) ProtoMessage() {}
 
 func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +3829,7 @@ func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdaptedLink.ProtoReflect.Descriptor instead.
 func (*AdaptedLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AdaptedLink) GetA() string {
@@ -3771,7 +3880,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3783,7 +3892,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3796,7 +3905,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Proposal) GetId() uint64 {
@@ -3865,7 +3974,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3877,7 +3986,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3890,7 +3999,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Step) GetWhat() string {
@@ -3926,7 +4035,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3938,7 +4047,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3951,7 +4060,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Change) GetProposal() *Proposal {
@@ -4013,7 +4122,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4025,7 +4134,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4038,7 +4147,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Stage) GetName() string {
@@ -4066,7 +4175,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4078,7 +4187,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4091,7 +4200,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NodeCounters) GetNode() string {
@@ -4138,7 +4247,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[37]
+	mi := &file_vnet_v1_model_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4150,7 +4259,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[37]
+	mi := &file_vnet_v1_model_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4163,7 +4272,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Counters) GetEdgeIn() uint64 {
@@ -4252,7 +4361,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vnet_v1_model_proto_msgTypes[38]
+	mi := &file_vnet_v1_model_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4264,7 +4373,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[38]
+	mi := &file_vnet_v1_model_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4277,7 +4386,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{38}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -4324,7 +4433,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"7\n" +
 	"\x05Drops\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\xe8\x05\n" +
+	"\x06frames\x18\x02 \x01(\x04R\x06frames\"\x99\x06\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.vnet.v1.RoleR\x04role\x12\x18\n" +
@@ -4351,7 +4460,9 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\boffloads\x18\x14 \x03(\v2\x10.vnet.v1.OffloadR\boffloads\x12+\n" +
 	"\x06sealed\x18\x15 \x03(\v2\x13.vnet.v1.SealedPeerR\x06sealed\x12\x1f\n" +
 	"\vsealed_only\x18\x16 \x01(\bR\n" +
-	"sealedOnly\"S\n" +
+	"sealedOnly\x12/\n" +
+	"\vturned_away\x18\x19 \x03(\v2\x0e.vnet.v1.DropsR\n" +
+	"turnedAway\"S\n" +
 	"\aOffload\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x0e\n" +
@@ -4383,7 +4494,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x04port\x18\x04 \x01(\tR\x04port\x12\x1a\n" +
 	"\bdeclared\x18\x05 \x01(\bR\bdeclared\x12.\n" +
 	"\x04seen\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\x12\x14\n" +
-	"\x05named\x18\a \x01(\bR\x05named\"\xc7\x03\n" +
+	"\x05named\x18\a \x01(\bR\x05named\"\xbc\x04\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1c\n" +
@@ -4403,7 +4514,17 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x0ereceived_bytes\x18\x0e \x01(\x04R\rreceivedBytes\x12\x1d\n" +
 	"\n" +
 	"sent_bytes\x18\x0f \x01(\x04R\tsentBytes\x12$\n" +
-	"\x05drops\x18\x10 \x03(\v2\x0e.vnet.v1.DropsR\x05drops\"\xcd\x01\n" +
+	"\x05drops\x18\x10 \x03(\v2\x0e.vnet.v1.DropsR\x05drops\x12(\n" +
+	"\x05limit\x18\x11 \x01(\v2\x12.vnet.v1.PortLimitR\x05limit\x12(\n" +
+	"\arefused\x18\x12 \x03(\v2\x0e.vnet.v1.DropsR\arefused\x12\x1f\n" +
+	"\vnot_learned\x18\x13 \x01(\x04R\n" +
+	"notLearned\"j\n" +
+	"\tPortLimit\x12\x12\n" +
+	"\x04macs\x18\x01 \x03(\tR\x04macs\x12\x14\n" +
+	"\x05storm\x18\x02 \x01(\x05R\x05storm\x12\x1d\n" +
+	"\n" +
+	"drop_spoof\x18\x03 \x01(\bR\tdropSpoof\x12\x14\n" +
+	"\x05fixed\x18\x04 \x01(\bR\x05fixed\"\xcd\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1b\n" +
@@ -4744,7 +4865,7 @@ func file_vnet_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_vnet_v1_model_proto_goTypes = []any{
 	(Role)(0),                     // 0: vnet.v1.Role
 	(NodeState)(0),                // 1: vnet.v1.NodeState
@@ -4762,124 +4883,128 @@ var file_vnet_v1_model_proto_goTypes = []any{
 	(*Node)(nil),                  // 13: vnet.v1.Node
 	(*VM)(nil),                    // 14: vnet.v1.VM
 	(*Port)(nil),                  // 15: vnet.v1.Port
-	(*Interface)(nil),             // 16: vnet.v1.Interface
-	(*Link)(nil),                  // 17: vnet.v1.Link
-	(*Rule)(nil),                  // 18: vnet.v1.Rule
-	(*Overlay)(nil),               // 19: vnet.v1.Overlay
-	(*OverlayNode)(nil),           // 20: vnet.v1.OverlayNode
-	(*OverlayPort)(nil),           // 21: vnet.v1.OverlayPort
-	(*OverlayLink)(nil),           // 22: vnet.v1.OverlayLink
-	(*OverlayStep)(nil),           // 23: vnet.v1.OverlayStep
-	(*TraceHop)(nil),              // 24: vnet.v1.TraceHop
-	(*Bound)(nil),                 // 25: vnet.v1.Bound
-	(*App)(nil),                   // 26: vnet.v1.App
-	(*Inference)(nil),             // 27: vnet.v1.Inference
-	(*Group)(nil),                 // 28: vnet.v1.Group
-	(*Goal)(nil),                  // 29: vnet.v1.Goal
-	(*Edge)(nil),                  // 30: vnet.v1.Edge
-	(*TrafficEntry)(nil),          // 31: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),            // 32: vnet.v1.Adaptation
-	(*Refusal)(nil),               // 33: vnet.v1.Refusal
-	(*Bar)(nil),                   // 34: vnet.v1.Bar
-	(*Effect)(nil),                // 35: vnet.v1.Effect
-	(*Lease)(nil),                 // 36: vnet.v1.Lease
-	(*Way)(nil),                   // 37: vnet.v1.Way
-	(*Explanation)(nil),           // 38: vnet.v1.Explanation
-	(*AdaptedLink)(nil),           // 39: vnet.v1.AdaptedLink
-	(*Proposal)(nil),              // 40: vnet.v1.Proposal
-	(*Step)(nil),                  // 41: vnet.v1.Step
-	(*Change)(nil),                // 42: vnet.v1.Change
-	(*Stage)(nil),                 // 43: vnet.v1.Stage
-	(*NodeCounters)(nil),          // 44: vnet.v1.NodeCounters
-	(*Counters)(nil),              // 45: vnet.v1.Counters
-	(*Event)(nil),                 // 46: vnet.v1.Event
-	nil,                           // 47: vnet.v1.Event.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
+	(*PortLimit)(nil),             // 16: vnet.v1.PortLimit
+	(*Interface)(nil),             // 17: vnet.v1.Interface
+	(*Link)(nil),                  // 18: vnet.v1.Link
+	(*Rule)(nil),                  // 19: vnet.v1.Rule
+	(*Overlay)(nil),               // 20: vnet.v1.Overlay
+	(*OverlayNode)(nil),           // 21: vnet.v1.OverlayNode
+	(*OverlayPort)(nil),           // 22: vnet.v1.OverlayPort
+	(*OverlayLink)(nil),           // 23: vnet.v1.OverlayLink
+	(*OverlayStep)(nil),           // 24: vnet.v1.OverlayStep
+	(*TraceHop)(nil),              // 25: vnet.v1.TraceHop
+	(*Bound)(nil),                 // 26: vnet.v1.Bound
+	(*App)(nil),                   // 27: vnet.v1.App
+	(*Inference)(nil),             // 28: vnet.v1.Inference
+	(*Group)(nil),                 // 29: vnet.v1.Group
+	(*Goal)(nil),                  // 30: vnet.v1.Goal
+	(*Edge)(nil),                  // 31: vnet.v1.Edge
+	(*TrafficEntry)(nil),          // 32: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),            // 33: vnet.v1.Adaptation
+	(*Refusal)(nil),               // 34: vnet.v1.Refusal
+	(*Bar)(nil),                   // 35: vnet.v1.Bar
+	(*Effect)(nil),                // 36: vnet.v1.Effect
+	(*Lease)(nil),                 // 37: vnet.v1.Lease
+	(*Way)(nil),                   // 38: vnet.v1.Way
+	(*Explanation)(nil),           // 39: vnet.v1.Explanation
+	(*AdaptedLink)(nil),           // 40: vnet.v1.AdaptedLink
+	(*Proposal)(nil),              // 41: vnet.v1.Proposal
+	(*Step)(nil),                  // 42: vnet.v1.Step
+	(*Change)(nil),                // 43: vnet.v1.Change
+	(*Stage)(nil),                 // 44: vnet.v1.Stage
+	(*NodeCounters)(nil),          // 45: vnet.v1.NodeCounters
+	(*Counters)(nil),              // 46: vnet.v1.Counters
+	(*Event)(nil),                 // 47: vnet.v1.Event
+	nil,                           // 48: vnet.v1.Event.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 49: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
 }
 var file_vnet_v1_model_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Status.role:type_name -> vnet.v1.Role
-	48, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
-	49, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
+	49, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
+	50, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
-	48, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
+	49, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
 	11, // 6: vnet.v1.Status.offloads:type_name -> vnet.v1.Offload
 	12, // 7: vnet.v1.Status.sealed:type_name -> vnet.v1.SealedPeer
-	48, // 8: vnet.v1.SealedPeer.since:type_name -> google.protobuf.Timestamp
-	0,  // 9: vnet.v1.Node.role:type_name -> vnet.v1.Role
-	1,  // 10: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	48, // 11: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
-	14, // 12: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	48, // 13: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
-	2,  // 14: vnet.v1.Port.state:type_name -> vnet.v1.PortState
-	9,  // 15: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
-	3,  // 16: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
-	4,  // 17: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
-	6,  // 18: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
-	5,  // 19: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	48, // 20: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
-	9,  // 21: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
-	20, // 22: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
-	14, // 23: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
-	22, // 24: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
-	0,  // 25: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
-	1,  // 26: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
-	21, // 27: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
-	18, // 28: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
-	49, // 29: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	49, // 30: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	49, // 31: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	48, // 32: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	48, // 33: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
-	28, // 34: vnet.v1.App.groups:type_name -> vnet.v1.Group
-	27, // 35: vnet.v1.App.inference:type_name -> vnet.v1.Inference
-	49, // 36: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
-	49, // 37: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
-	49, // 38: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
-	49, // 39: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
-	49, // 40: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
-	30, // 41: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
-	29, // 42: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
-	48, // 43: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
-	49, // 44: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
-	48, // 45: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 46: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	39, // 47: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	40, // 48: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	42, // 49: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	48, // 50: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
-	35, // 51: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
-	33, // 52: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
-	34, // 53: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
-	36, // 54: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
-	49, // 55: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
-	48, // 56: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
-	48, // 57: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
-	48, // 58: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
-	48, // 59: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
-	49, // 60: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
-	35, // 61: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
-	33, // 62: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
-	48, // 63: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	48, // 64: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	41, // 65: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	33, // 66: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
-	40, // 67: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	48, // 68: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	43, // 69: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	49, // 70: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	35, // 71: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
-	49, // 72: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	45, // 73: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 74: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	48, // 75: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	47, // 76: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	77, // [77:77] is the sub-list for method output_type
-	77, // [77:77] is the sub-list for method input_type
-	77, // [77:77] is the sub-list for extension type_name
-	77, // [77:77] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	9,  // 8: vnet.v1.Status.turned_away:type_name -> vnet.v1.Drops
+	49, // 9: vnet.v1.SealedPeer.since:type_name -> google.protobuf.Timestamp
+	0,  // 10: vnet.v1.Node.role:type_name -> vnet.v1.Role
+	1,  // 11: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
+	49, // 12: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	14, // 13: vnet.v1.Node.vms:type_name -> vnet.v1.VM
+	49, // 14: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	2,  // 15: vnet.v1.Port.state:type_name -> vnet.v1.PortState
+	9,  // 16: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
+	16, // 17: vnet.v1.Port.limit:type_name -> vnet.v1.PortLimit
+	9,  // 18: vnet.v1.Port.refused:type_name -> vnet.v1.Drops
+	3,  // 19: vnet.v1.Interface.use:type_name -> vnet.v1.InterfaceUse
+	4,  // 20: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
+	6,  // 21: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
+	5,  // 22: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
+	49, // 23: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	9,  // 24: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
+	21, // 25: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
+	14, // 26: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
+	23, // 27: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
+	0,  // 28: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
+	1,  // 29: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
+	22, // 30: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
+	19, // 31: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
+	50, // 32: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	50, // 33: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	50, // 34: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	49, // 35: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	49, // 36: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	29, // 37: vnet.v1.App.groups:type_name -> vnet.v1.Group
+	28, // 38: vnet.v1.App.inference:type_name -> vnet.v1.Inference
+	50, // 39: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
+	50, // 40: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
+	50, // 41: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
+	50, // 42: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
+	50, // 43: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
+	31, // 44: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
+	30, // 45: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
+	49, // 46: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
+	50, // 47: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	49, // 48: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 49: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	40, // 50: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	41, // 51: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	43, // 52: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	49, // 53: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
+	36, // 54: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
+	34, // 55: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
+	35, // 56: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
+	37, // 57: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
+	50, // 58: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
+	49, // 59: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
+	49, // 60: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
+	49, // 61: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
+	49, // 62: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
+	50, // 63: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
+	36, // 64: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
+	34, // 65: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
+	49, // 66: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	49, // 67: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	42, // 68: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	34, // 69: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
+	41, // 70: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	49, // 71: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	44, // 72: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	50, // 73: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	36, // 74: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
+	50, // 75: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	46, // 76: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 77: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	49, // 78: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	48, // 79: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	80, // [80:80] is the sub-list for method output_type
+	80, // [80:80] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }
@@ -4887,15 +5012,15 @@ func file_vnet_v1_model_proto_init() {
 	if File_vnet_v1_model_proto != nil {
 		return
 	}
-	file_vnet_v1_model_proto_msgTypes[10].OneofWrappers = []any{}
-	file_vnet_v1_model_proto_msgTypes[19].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[11].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_model_proto_rawDesc), len(file_vnet_v1_model_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1329,6 +1329,179 @@ func (x *SetSealResponse) GetNotTold() []*NotTold {
 	return nil
 }
 
+type SetPortLimitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Port  string                 `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`
+	// What is not set stays as it is.
+	Macs          *PortMacs `protobuf:"bytes,3,opt,name=macs,proto3,oneof" json:"macs,omitempty"`
+	Storm         *int32    `protobuf:"varint,4,opt,name=storm,proto3,oneof" json:"storm,omitempty"`
+	DropSpoof     *bool     `protobuf:"varint,5,opt,name=drop_spoof,json=dropSpoof,proto3,oneof" json:"drop_spoof,omitempty"`
+	Fixed         *bool     `protobuf:"varint,6,opt,name=fixed,proto3,oneof" json:"fixed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPortLimitRequest) Reset() {
+	*x = SetPortLimitRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPortLimitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPortLimitRequest) ProtoMessage() {}
+
+func (x *SetPortLimitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPortLimitRequest.ProtoReflect.Descriptor instead.
+func (*SetPortLimitRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SetPortLimitRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetPortLimitRequest) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *SetPortLimitRequest) GetMacs() *PortMacs {
+	if x != nil {
+		return x.Macs
+	}
+	return nil
+}
+
+func (x *SetPortLimitRequest) GetStorm() int32 {
+	if x != nil && x.Storm != nil {
+		return *x.Storm
+	}
+	return 0
+}
+
+func (x *SetPortLimitRequest) GetDropSpoof() bool {
+	if x != nil && x.DropSpoof != nil {
+		return *x.DropSpoof
+	}
+	return false
+}
+
+func (x *SetPortLimitRequest) GetFixed() bool {
+	if x != nil && x.Fixed != nil {
+		return *x.Fixed
+	}
+	return false
+}
+
+type PortMacs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Macs          []string               `protobuf:"bytes,1,rep,name=macs,proto3" json:"macs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortMacs) Reset() {
+	*x = PortMacs{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortMacs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortMacs) ProtoMessage() {}
+
+func (x *PortMacs) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortMacs.ProtoReflect.Descriptor instead.
+func (*PortMacs) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PortMacs) GetMacs() []string {
+	if x != nil {
+		return x.Macs
+	}
+	return nil
+}
+
+type SetPortLimitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limit         *PortLimit             `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPortLimitResponse) Reset() {
+	*x = SetPortLimitResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPortLimitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPortLimitResponse) ProtoMessage() {}
+
+func (x *SetPortLimitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPortLimitResponse.ProtoReflect.Descriptor instead.
+func (*SetPortLimitResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SetPortLimitResponse) GetLimit() *PortLimit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
 type ListRulesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -1340,7 +1513,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1525,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1538,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRulesRequest) GetNode() string {
@@ -1391,7 +1564,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1576,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1589,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -1437,7 +1610,7 @@ type AddRuleRequest struct {
 
 func (x *AddRuleRequest) Reset() {
 	*x = AddRuleRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1622,7 @@ func (x *AddRuleRequest) String() string {
 func (*AddRuleRequest) ProtoMessage() {}
 
 func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1635,7 @@ func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleRequest.ProtoReflect.Descriptor instead.
 func (*AddRuleRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AddRuleRequest) GetNode() string {
@@ -1488,7 +1661,7 @@ type AddRuleResponse struct {
 
 func (x *AddRuleResponse) Reset() {
 	*x = AddRuleResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1673,7 @@ func (x *AddRuleResponse) String() string {
 func (*AddRuleResponse) ProtoMessage() {}
 
 func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1686,7 @@ func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleResponse.ProtoReflect.Descriptor instead.
 func (*AddRuleResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AddRuleResponse) GetRule() *Rule {
@@ -1533,7 +1706,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1718,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1731,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteRuleRequest) GetNode() string {
@@ -1585,7 +1758,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1770,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1783,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteRuleResponse) GetRule() *Rule {
@@ -1640,7 +1813,7 @@ type ApplyChangeRequest struct {
 
 func (x *ApplyChangeRequest) Reset() {
 	*x = ApplyChangeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1825,7 @@ func (x *ApplyChangeRequest) String() string {
 func (*ApplyChangeRequest) ProtoMessage() {}
 
 func (x *ApplyChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1838,7 @@ func (x *ApplyChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyChangeRequest.ProtoReflect.Descriptor instead.
 func (*ApplyChangeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ApplyChangeRequest) GetNode() string {
@@ -1731,7 +1904,7 @@ type LinkEdit struct {
 
 func (x *LinkEdit) Reset() {
 	*x = LinkEdit{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1916,7 @@ func (x *LinkEdit) String() string {
 func (*LinkEdit) ProtoMessage() {}
 
 func (x *LinkEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1929,7 @@ func (x *LinkEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkEdit.ProtoReflect.Descriptor instead.
 func (*LinkEdit) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LinkEdit) GetA() string {
@@ -1798,7 +1971,7 @@ type RuleEdit struct {
 
 func (x *RuleEdit) Reset() {
 	*x = RuleEdit{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1983,7 @@ func (x *RuleEdit) String() string {
 func (*RuleEdit) ProtoMessage() {}
 
 func (x *RuleEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +1996,7 @@ func (x *RuleEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleEdit.ProtoReflect.Descriptor instead.
 func (*RuleEdit) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RuleEdit) GetNode() string {
@@ -1852,7 +2025,7 @@ type ApplyChangeResponse struct {
 
 func (x *ApplyChangeResponse) Reset() {
 	*x = ApplyChangeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2037,7 @@ func (x *ApplyChangeResponse) String() string {
 func (*ApplyChangeResponse) ProtoMessage() {}
 
 func (x *ApplyChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +2050,7 @@ func (x *ApplyChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyChangeResponse.ProtoReflect.Descriptor instead.
 func (*ApplyChangeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ApplyChangeResponse) GetRules() []*RuleEdit {
@@ -1905,7 +2078,7 @@ type GetOverlayRequest struct {
 
 func (x *GetOverlayRequest) Reset() {
 	*x = GetOverlayRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2090,7 @@ func (x *GetOverlayRequest) String() string {
 func (*GetOverlayRequest) ProtoMessage() {}
 
 func (x *GetOverlayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +2103,7 @@ func (x *GetOverlayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOverlayRequest.ProtoReflect.Descriptor instead.
 func (*GetOverlayRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetOverlayRequest) GetNode() string {
@@ -1956,7 +2129,7 @@ type GetOverlayResponse struct {
 
 func (x *GetOverlayResponse) Reset() {
 	*x = GetOverlayResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2141,7 @@ func (x *GetOverlayResponse) String() string {
 func (*GetOverlayResponse) ProtoMessage() {}
 
 func (x *GetOverlayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2154,7 @@ func (x *GetOverlayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOverlayResponse.ProtoReflect.Descriptor instead.
 func (*GetOverlayResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetOverlayResponse) GetOverlay() *Overlay {
@@ -2008,7 +2181,7 @@ type ApplyOverlayRequest struct {
 
 func (x *ApplyOverlayRequest) Reset() {
 	*x = ApplyOverlayRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2193,7 @@ func (x *ApplyOverlayRequest) String() string {
 func (*ApplyOverlayRequest) ProtoMessage() {}
 
 func (x *ApplyOverlayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2206,7 @@ func (x *ApplyOverlayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOverlayRequest.ProtoReflect.Descriptor instead.
 func (*ApplyOverlayRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ApplyOverlayRequest) GetNode() string {
@@ -2088,7 +2261,7 @@ type ApplyOverlayResponse struct {
 
 func (x *ApplyOverlayResponse) Reset() {
 	*x = ApplyOverlayResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2273,7 @@ func (x *ApplyOverlayResponse) String() string {
 func (*ApplyOverlayResponse) ProtoMessage() {}
 
 func (x *ApplyOverlayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2286,7 @@ func (x *ApplyOverlayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOverlayResponse.ProtoReflect.Descriptor instead.
 func (*ApplyOverlayResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ApplyOverlayResponse) GetSteps() []*OverlayStep {
@@ -2167,7 +2340,7 @@ type TraceRequest struct {
 
 func (x *TraceRequest) Reset() {
 	*x = TraceRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2352,7 @@ func (x *TraceRequest) String() string {
 func (*TraceRequest) ProtoMessage() {}
 
 func (x *TraceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2365,7 @@ func (x *TraceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceRequest.ProtoReflect.Descriptor instead.
 func (*TraceRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TraceRequest) GetNode() string {
@@ -2245,7 +2418,7 @@ type TraceResponse struct {
 
 func (x *TraceResponse) Reset() {
 	*x = TraceResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2430,7 @@ func (x *TraceResponse) String() string {
 func (*TraceResponse) ProtoMessage() {}
 
 func (x *TraceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2443,7 @@ func (x *TraceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceResponse.ProtoReflect.Descriptor instead.
 func (*TraceResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TraceResponse) GetSrcMac() string {
@@ -2317,7 +2490,7 @@ type GetBoundRequest struct {
 
 func (x *GetBoundRequest) Reset() {
 	*x = GetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2502,7 @@ func (x *GetBoundRequest) String() string {
 func (*GetBoundRequest) ProtoMessage() {}
 
 func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2515,7 @@ func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundRequest.ProtoReflect.Descriptor instead.
 func (*GetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetBoundRequest) GetNode() string {
@@ -2361,7 +2534,7 @@ type GetBoundResponse struct {
 
 func (x *GetBoundResponse) Reset() {
 	*x = GetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2546,7 @@ func (x *GetBoundResponse) String() string {
 func (*GetBoundResponse) ProtoMessage() {}
 
 func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2559,7 @@ func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundResponse.ProtoReflect.Descriptor instead.
 func (*GetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetBoundResponse) GetBound() *Bound {
@@ -2407,7 +2580,7 @@ type SetBoundRequest struct {
 
 func (x *SetBoundRequest) Reset() {
 	*x = SetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2419,7 +2592,7 @@ func (x *SetBoundRequest) String() string {
 func (*SetBoundRequest) ProtoMessage() {}
 
 func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2432,7 +2605,7 @@ func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundRequest.ProtoReflect.Descriptor instead.
 func (*SetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SetBoundRequest) GetNode() string {
@@ -2458,7 +2631,7 @@ type SetBoundResponse struct {
 
 func (x *SetBoundResponse) Reset() {
 	*x = SetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2643,7 @@ func (x *SetBoundResponse) String() string {
 func (*SetBoundResponse) ProtoMessage() {}
 
 func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2656,7 @@ func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundResponse.ProtoReflect.Descriptor instead.
 func (*SetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SetBoundResponse) GetBound() *Bound {
@@ -2512,7 +2685,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2697,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2710,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CreateTokenRequest) GetNode() string {
@@ -2595,7 +2768,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2780,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2793,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -2653,7 +2826,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2838,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2851,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListTokensRequest) GetNode() string {
@@ -2697,7 +2870,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +2882,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +2895,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2749,7 +2922,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +2934,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +2947,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Token) GetId() string {
@@ -2843,7 +3016,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2855,7 +3028,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2868,7 +3041,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RevokeTokenRequest) GetNode() string {
@@ -2893,7 +3066,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3078,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3091,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
 }
 
 type ApproveNodeRequest struct {
@@ -2933,7 +3106,7 @@ type ApproveNodeRequest struct {
 
 func (x *ApproveNodeRequest) Reset() {
 	*x = ApproveNodeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3118,7 @@ func (x *ApproveNodeRequest) String() string {
 func (*ApproveNodeRequest) ProtoMessage() {}
 
 func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3131,7 @@ func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeRequest.ProtoReflect.Descriptor instead.
 func (*ApproveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ApproveNodeRequest) GetNode() string {
@@ -2991,7 +3164,7 @@ type ApproveNodeResponse struct {
 
 func (x *ApproveNodeResponse) Reset() {
 	*x = ApproveNodeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3176,7 @@ func (x *ApproveNodeResponse) String() string {
 func (*ApproveNodeResponse) ProtoMessage() {}
 
 func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3189,7 @@ func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeResponse.ProtoReflect.Descriptor instead.
 func (*ApproveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ApproveNodeResponse) GetKey() *NodeKey {
@@ -3036,7 +3209,7 @@ type RevokeNodeRequest struct {
 
 func (x *RevokeNodeRequest) Reset() {
 	*x = RevokeNodeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3048,7 +3221,7 @@ func (x *RevokeNodeRequest) String() string {
 func (*RevokeNodeRequest) ProtoMessage() {}
 
 func (x *RevokeNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3061,7 +3234,7 @@ func (x *RevokeNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeNodeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RevokeNodeRequest) GetNode() string {
@@ -3091,7 +3264,7 @@ type RevokeNodeResponse struct {
 
 func (x *RevokeNodeResponse) Reset() {
 	*x = RevokeNodeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3276,7 @@ func (x *RevokeNodeResponse) String() string {
 func (*RevokeNodeResponse) ProtoMessage() {}
 
 func (x *RevokeNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3289,7 @@ func (x *RevokeNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeNodeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RevokeNodeResponse) GetKey() string {
@@ -3150,7 +3323,7 @@ type NotTold struct {
 
 func (x *NotTold) Reset() {
 	*x = NotTold{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3335,7 @@ func (x *NotTold) String() string {
 func (*NotTold) ProtoMessage() {}
 
 func (x *NotTold) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3348,7 @@ func (x *NotTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotTold.ProtoReflect.Descriptor instead.
 func (*NotTold) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *NotTold) GetNode() string {
@@ -3205,7 +3378,7 @@ type RotateCARequest struct {
 
 func (x *RotateCARequest) Reset() {
 	*x = RotateCARequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3390,7 @@ func (x *RotateCARequest) String() string {
 func (*RotateCARequest) ProtoMessage() {}
 
 func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3403,7 @@ func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
 func (*RotateCARequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RotateCARequest) GetNode() string {
@@ -3269,7 +3442,7 @@ type RotateCAResponse struct {
 
 func (x *RotateCAResponse) Reset() {
 	*x = RotateCAResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3454,7 @@ func (x *RotateCAResponse) String() string {
 func (*RotateCAResponse) ProtoMessage() {}
 
 func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3467,7 @@ func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCAResponse.ProtoReflect.Descriptor instead.
 func (*RotateCAResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RotateCAResponse) GetCa() string {
@@ -3346,7 +3519,7 @@ type CreateClientRequest struct {
 
 func (x *CreateClientRequest) Reset() {
 	*x = CreateClientRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3531,7 @@ func (x *CreateClientRequest) String() string {
 func (*CreateClientRequest) ProtoMessage() {}
 
 func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3544,7 @@ func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientRequest.ProtoReflect.Descriptor instead.
 func (*CreateClientRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CreateClientRequest) GetNode() string {
@@ -3414,7 +3587,7 @@ type CreateClientResponse struct {
 
 func (x *CreateClientResponse) Reset() {
 	*x = CreateClientResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3426,7 +3599,7 @@ func (x *CreateClientResponse) String() string {
 func (*CreateClientResponse) ProtoMessage() {}
 
 func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3439,7 +3612,7 @@ func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientResponse.ProtoReflect.Descriptor instead.
 func (*CreateClientResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CreateClientResponse) GetIdentity() string {
@@ -3472,7 +3645,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +3657,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +3670,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListKeysRequest) GetNode() string {
@@ -3520,7 +3693,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3532,7 +3705,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3545,7 +3718,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListKeysResponse) GetKeys() []*NodeKey {
@@ -3585,7 +3758,7 @@ type NodeKey struct {
 
 func (x *NodeKey) Reset() {
 	*x = NodeKey{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3597,7 +3770,7 @@ func (x *NodeKey) String() string {
 func (*NodeKey) ProtoMessage() {}
 
 func (x *NodeKey) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3610,7 +3783,7 @@ func (x *NodeKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeKey.ProtoReflect.Descriptor instead.
 func (*NodeKey) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *NodeKey) GetNode() string {
@@ -3659,7 +3832,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3671,7 +3844,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3684,7 +3857,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Revocation) GetNode() string {
@@ -3718,7 +3891,7 @@ type ForgetKeyRequest struct {
 
 func (x *ForgetKeyRequest) Reset() {
 	*x = ForgetKeyRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +3903,7 @@ func (x *ForgetKeyRequest) String() string {
 func (*ForgetKeyRequest) ProtoMessage() {}
 
 func (x *ForgetKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +3916,7 @@ func (x *ForgetKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetKeyRequest.ProtoReflect.Descriptor instead.
 func (*ForgetKeyRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ForgetKeyRequest) GetNode() string {
@@ -3768,7 +3941,7 @@ type ForgetKeyResponse struct {
 
 func (x *ForgetKeyResponse) Reset() {
 	*x = ForgetKeyResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3780,7 +3953,7 @@ func (x *ForgetKeyResponse) String() string {
 func (*ForgetKeyResponse) ProtoMessage() {}
 
 func (x *ForgetKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3793,7 +3966,7 @@ func (x *ForgetKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetKeyResponse.ProtoReflect.Descriptor instead.
 func (*ForgetKeyResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
 }
 
 type LeaveRequest struct {
@@ -3805,7 +3978,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3817,7 +3990,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3830,7 +4003,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *LeaveRequest) GetNode() string {
@@ -3848,7 +4021,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +4033,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +4046,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{71}
 }
 
 type GetAppRequest struct {
@@ -3885,7 +4058,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3897,7 +4070,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3910,7 +4083,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GetAppRequest) GetNode() string {
@@ -3929,7 +4102,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3941,7 +4114,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3954,7 +4127,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{70}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -3973,7 +4146,7 @@ type GetTrafficRequest struct {
 
 func (x *GetTrafficRequest) Reset() {
 	*x = GetTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3985,7 +4158,7 @@ func (x *GetTrafficRequest) String() string {
 func (*GetTrafficRequest) ProtoMessage() {}
 
 func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3998,7 +4171,7 @@ func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficRequest.ProtoReflect.Descriptor instead.
 func (*GetTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{71}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GetTrafficRequest) GetNode() string {
@@ -4021,7 +4194,7 @@ type GetTrafficResponse struct {
 
 func (x *GetTrafficResponse) Reset() {
 	*x = GetTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4206,7 @@ func (x *GetTrafficResponse) String() string {
 func (*GetTrafficResponse) ProtoMessage() {}
 
 func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4219,7 @@ func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficResponse.ProtoReflect.Descriptor instead.
 func (*GetTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{72}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetTrafficResponse) GetWindow() *durationpb.Duration {
@@ -4084,7 +4257,7 @@ type SetInferenceRequest struct {
 
 func (x *SetInferenceRequest) Reset() {
 	*x = SetInferenceRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4096,7 +4269,7 @@ func (x *SetInferenceRequest) String() string {
 func (*SetInferenceRequest) ProtoMessage() {}
 
 func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4109,7 +4282,7 @@ func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceRequest.ProtoReflect.Descriptor instead.
 func (*SetInferenceRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{73}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SetInferenceRequest) GetNode() string {
@@ -4149,7 +4322,7 @@ type SetInferenceResponse struct {
 
 func (x *SetInferenceResponse) Reset() {
 	*x = SetInferenceResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4161,7 +4334,7 @@ func (x *SetInferenceResponse) String() string {
 func (*SetInferenceResponse) ProtoMessage() {}
 
 func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4174,7 +4347,7 @@ func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceResponse.ProtoReflect.Descriptor instead.
 func (*SetInferenceResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{74}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SetInferenceResponse) GetInference() *Inference {
@@ -4193,7 +4366,7 @@ type RecordTrafficRequest struct {
 
 func (x *RecordTrafficRequest) Reset() {
 	*x = RecordTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4205,7 +4378,7 @@ func (x *RecordTrafficRequest) String() string {
 func (*RecordTrafficRequest) ProtoMessage() {}
 
 func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4218,7 +4391,7 @@ func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficRequest.ProtoReflect.Descriptor instead.
 func (*RecordTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{75}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RecordTrafficRequest) GetNode() string {
@@ -4238,7 +4411,7 @@ type RecordTrafficResponse struct {
 
 func (x *RecordTrafficResponse) Reset() {
 	*x = RecordTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4250,7 +4423,7 @@ func (x *RecordTrafficResponse) String() string {
 func (*RecordTrafficResponse) ProtoMessage() {}
 
 func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4263,7 +4436,7 @@ func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficResponse.ProtoReflect.Descriptor instead.
 func (*RecordTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{76}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *RecordTrafficResponse) GetLine() []byte {
@@ -4282,7 +4455,7 @@ type GetAdaptationRequest struct {
 
 func (x *GetAdaptationRequest) Reset() {
 	*x = GetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4294,7 +4467,7 @@ func (x *GetAdaptationRequest) String() string {
 func (*GetAdaptationRequest) ProtoMessage() {}
 
 func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4307,7 +4480,7 @@ func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*GetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{77}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GetAdaptationRequest) GetNode() string {
@@ -4326,7 +4499,7 @@ type GetAdaptationResponse struct {
 
 func (x *GetAdaptationResponse) Reset() {
 	*x = GetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4338,7 +4511,7 @@ func (x *GetAdaptationResponse) String() string {
 func (*GetAdaptationResponse) ProtoMessage() {}
 
 func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4351,7 +4524,7 @@ func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*GetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{78}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -4386,7 +4559,7 @@ type SetAdaptationRequest struct {
 
 func (x *SetAdaptationRequest) Reset() {
 	*x = SetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4398,7 +4571,7 @@ func (x *SetAdaptationRequest) String() string {
 func (*SetAdaptationRequest) ProtoMessage() {}
 
 func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4411,7 +4584,7 @@ func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*SetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{79}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SetAdaptationRequest) GetNode() string {
@@ -4486,7 +4659,7 @@ type SetAdaptationResponse struct {
 
 func (x *SetAdaptationResponse) Reset() {
 	*x = SetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4498,7 +4671,7 @@ func (x *SetAdaptationResponse) String() string {
 func (*SetAdaptationResponse) ProtoMessage() {}
 
 func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4511,7 +4684,7 @@ func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*SetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{80}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -4532,7 +4705,7 @@ type AcceptProposalRequest struct {
 
 func (x *AcceptProposalRequest) Reset() {
 	*x = AcceptProposalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4544,7 +4717,7 @@ func (x *AcceptProposalRequest) String() string {
 func (*AcceptProposalRequest) ProtoMessage() {}
 
 func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4557,7 +4730,7 @@ func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalRequest.ProtoReflect.Descriptor instead.
 func (*AcceptProposalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{81}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AcceptProposalRequest) GetNode() string {
@@ -4583,7 +4756,7 @@ type AcceptProposalResponse struct {
 
 func (x *AcceptProposalResponse) Reset() {
 	*x = AcceptProposalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4595,7 +4768,7 @@ func (x *AcceptProposalResponse) String() string {
 func (*AcceptProposalResponse) ProtoMessage() {}
 
 func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4608,7 +4781,7 @@ func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalResponse.ProtoReflect.Descriptor instead.
 func (*AcceptProposalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{82}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AcceptProposalResponse) GetTook() *durationpb.Duration {
@@ -4630,7 +4803,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4642,7 +4815,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4655,7 +4828,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{83}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ExplainRequest) GetNode() string {
@@ -4688,7 +4861,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4700,7 +4873,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4713,7 +4886,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{84}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ExplainResponse) GetExplanation() *Explanation {
@@ -4732,7 +4905,7 @@ type GetJournalRequest struct {
 
 func (x *GetJournalRequest) Reset() {
 	*x = GetJournalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4744,7 +4917,7 @@ func (x *GetJournalRequest) String() string {
 func (*GetJournalRequest) ProtoMessage() {}
 
 func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4757,7 +4930,7 @@ func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalRequest.ProtoReflect.Descriptor instead.
 func (*GetJournalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{85}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *GetJournalRequest) GetNode() string {
@@ -4776,7 +4949,7 @@ type GetJournalResponse struct {
 
 func (x *GetJournalResponse) Reset() {
 	*x = GetJournalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4788,7 +4961,7 @@ func (x *GetJournalResponse) String() string {
 func (*GetJournalResponse) ProtoMessage() {}
 
 func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4801,7 +4974,7 @@ func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalResponse.ProtoReflect.Descriptor instead.
 func (*GetJournalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{86}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GetJournalResponse) GetLine() []byte {
@@ -4824,7 +4997,7 @@ type WatchViewRequest struct {
 
 func (x *WatchViewRequest) Reset() {
 	*x = WatchViewRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4836,7 +5009,7 @@ func (x *WatchViewRequest) String() string {
 func (*WatchViewRequest) ProtoMessage() {}
 
 func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4849,7 +5022,7 @@ func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewRequest.ProtoReflect.Descriptor instead.
 func (*WatchViewRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{87}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *WatchViewRequest) GetNode() string {
@@ -4886,7 +5059,7 @@ type WatchViewResponse struct {
 
 func (x *WatchViewResponse) Reset() {
 	*x = WatchViewResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4898,7 +5071,7 @@ func (x *WatchViewResponse) String() string {
 func (*WatchViewResponse) ProtoMessage() {}
 
 func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4911,7 +5084,7 @@ func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewResponse.ProtoReflect.Descriptor instead.
 func (*WatchViewResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{88}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *WatchViewResponse) GetTime() *timestamppb.Timestamp {
@@ -4964,7 +5137,7 @@ type AcquireLeaseRequest struct {
 
 func (x *AcquireLeaseRequest) Reset() {
 	*x = AcquireLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4976,7 +5149,7 @@ func (x *AcquireLeaseRequest) String() string {
 func (*AcquireLeaseRequest) ProtoMessage() {}
 
 func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4989,7 +5162,7 @@ func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{89}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *AcquireLeaseRequest) GetNode() string {
@@ -5030,7 +5203,7 @@ type AcquireLeaseResponse struct {
 
 func (x *AcquireLeaseResponse) Reset() {
 	*x = AcquireLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5042,7 +5215,7 @@ func (x *AcquireLeaseResponse) String() string {
 func (*AcquireLeaseResponse) ProtoMessage() {}
 
 func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5055,7 +5228,7 @@ func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{90}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AcquireLeaseResponse) GetToken() string {
@@ -5082,7 +5255,7 @@ type ReleaseLeaseRequest struct {
 
 func (x *ReleaseLeaseRequest) Reset() {
 	*x = ReleaseLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5094,7 +5267,7 @@ func (x *ReleaseLeaseRequest) String() string {
 func (*ReleaseLeaseRequest) ProtoMessage() {}
 
 func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5107,7 +5280,7 @@ func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{91}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ReleaseLeaseRequest) GetNode() string {
@@ -5132,7 +5305,7 @@ type ReleaseLeaseResponse struct {
 
 func (x *ReleaseLeaseResponse) Reset() {
 	*x = ReleaseLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5144,7 +5317,7 @@ func (x *ReleaseLeaseResponse) String() string {
 func (*ReleaseLeaseResponse) ProtoMessage() {}
 
 func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5157,7 +5330,7 @@ func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{92}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{95}
 }
 
 type ApplyPlanRequest struct {
@@ -5174,7 +5347,7 @@ type ApplyPlanRequest struct {
 
 func (x *ApplyPlanRequest) Reset() {
 	*x = ApplyPlanRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5186,7 +5359,7 @@ func (x *ApplyPlanRequest) String() string {
 func (*ApplyPlanRequest) ProtoMessage() {}
 
 func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5199,7 +5372,7 @@ func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanRequest.ProtoReflect.Descriptor instead.
 func (*ApplyPlanRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{93}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ApplyPlanRequest) GetNode() string {
@@ -5245,7 +5418,7 @@ type ApplyPlanResponse struct {
 
 func (x *ApplyPlanResponse) Reset() {
 	*x = ApplyPlanResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5257,7 +5430,7 @@ func (x *ApplyPlanResponse) String() string {
 func (*ApplyPlanResponse) ProtoMessage() {}
 
 func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5270,7 +5443,7 @@ func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanResponse.ProtoReflect.Descriptor instead.
 func (*ApplyPlanResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{94}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *ApplyPlanResponse) GetProposal() uint64 {
@@ -5312,7 +5485,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5324,7 +5497,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5337,7 +5510,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{95}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -5366,7 +5539,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5378,7 +5551,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5391,7 +5564,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{96}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -5428,7 +5601,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5440,7 +5613,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5453,7 +5626,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{97}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -5486,7 +5659,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5498,7 +5671,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5511,7 +5684,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{98}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -5603,7 +5776,23 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x02on\x18\x04 \x01(\bR\x02on\"R\n" +
 	"\x0fSetSealResponse\x12\x12\n" +
 	"\x04told\x18\x01 \x03(\tR\x04told\x12+\n" +
-	"\bnot_told\x18\x02 \x03(\v2\x10.vnet.v1.NotToldR\anotTold\">\n" +
+	"\bnot_told\x18\x02 \x03(\v2\x10.vnet.v1.NotToldR\anotTold\"\xef\x01\n" +
+	"\x13SetPortLimitRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\tR\x04port\x12*\n" +
+	"\x04macs\x18\x03 \x01(\v2\x11.vnet.v1.PortMacsH\x00R\x04macs\x88\x01\x01\x12\x19\n" +
+	"\x05storm\x18\x04 \x01(\x05H\x01R\x05storm\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"drop_spoof\x18\x05 \x01(\bH\x02R\tdropSpoof\x88\x01\x01\x12\x19\n" +
+	"\x05fixed\x18\x06 \x01(\bH\x03R\x05fixed\x88\x01\x01B\a\n" +
+	"\x05_macsB\b\n" +
+	"\x06_stormB\r\n" +
+	"\v_drop_spoofB\b\n" +
+	"\x06_fixed\"\x1e\n" +
+	"\bPortMacs\x12\x12\n" +
+	"\x04macs\x18\x01 \x03(\tR\x04macs\"@\n" +
+	"\x14SetPortLimitResponse\x12(\n" +
+	"\x05limit\x18\x01 \x01(\v2\x12.vnet.v1.PortLimitR\x05limit\">\n" +
 	"\x10ListRulesRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\"8\n" +
@@ -5876,7 +6065,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xc9\x19\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x96\x1a\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -5891,7 +6080,8 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\tRekeyLink\x12\x19.vnet.v1.RekeyLinkRequest\x1a\x1a.vnet.v1.RekeyLinkResponse\x12Q\n" +
 	"\x0eSetLinkCarrier\x12\x1e.vnet.v1.SetLinkCarrierRequest\x1a\x1f.vnet.v1.SetLinkCarrierResponse\x12N\n" +
 	"\rSetLinkCipher\x12\x1d.vnet.v1.SetLinkCipherRequest\x1a\x1e.vnet.v1.SetLinkCipherResponse\x12<\n" +
-	"\aSetSeal\x12\x17.vnet.v1.SetSealRequest\x1a\x18.vnet.v1.SetSealResponse\x12B\n" +
+	"\aSetSeal\x12\x17.vnet.v1.SetSealRequest\x1a\x18.vnet.v1.SetSealResponse\x12K\n" +
+	"\fSetPortLimit\x12\x1c.vnet.v1.SetPortLimitRequest\x1a\x1d.vnet.v1.SetPortLimitResponse\x12B\n" +
 	"\tListRules\x12\x19.vnet.v1.ListRulesRequest\x1a\x1a.vnet.v1.ListRulesResponse\x12<\n" +
 	"\aAddRule\x12\x17.vnet.v1.AddRuleRequest\x1a\x18.vnet.v1.AddRuleResponse\x12E\n" +
 	"\n" +
@@ -5945,7 +6135,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 99)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -5972,282 +6162,290 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*SetLinkCipherResponse)(nil),  // 22: vnet.v1.SetLinkCipherResponse
 	(*SetSealRequest)(nil),         // 23: vnet.v1.SetSealRequest
 	(*SetSealResponse)(nil),        // 24: vnet.v1.SetSealResponse
-	(*ListRulesRequest)(nil),       // 25: vnet.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),      // 26: vnet.v1.ListRulesResponse
-	(*AddRuleRequest)(nil),         // 27: vnet.v1.AddRuleRequest
-	(*AddRuleResponse)(nil),        // 28: vnet.v1.AddRuleResponse
-	(*DeleteRuleRequest)(nil),      // 29: vnet.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),     // 30: vnet.v1.DeleteRuleResponse
-	(*ApplyChangeRequest)(nil),     // 31: vnet.v1.ApplyChangeRequest
-	(*LinkEdit)(nil),               // 32: vnet.v1.LinkEdit
-	(*RuleEdit)(nil),               // 33: vnet.v1.RuleEdit
-	(*ApplyChangeResponse)(nil),    // 34: vnet.v1.ApplyChangeResponse
-	(*GetOverlayRequest)(nil),      // 35: vnet.v1.GetOverlayRequest
-	(*GetOverlayResponse)(nil),     // 36: vnet.v1.GetOverlayResponse
-	(*ApplyOverlayRequest)(nil),    // 37: vnet.v1.ApplyOverlayRequest
-	(*ApplyOverlayResponse)(nil),   // 38: vnet.v1.ApplyOverlayResponse
-	(*TraceRequest)(nil),           // 39: vnet.v1.TraceRequest
-	(*TraceResponse)(nil),          // 40: vnet.v1.TraceResponse
-	(*GetBoundRequest)(nil),        // 41: vnet.v1.GetBoundRequest
-	(*GetBoundResponse)(nil),       // 42: vnet.v1.GetBoundResponse
-	(*SetBoundRequest)(nil),        // 43: vnet.v1.SetBoundRequest
-	(*SetBoundResponse)(nil),       // 44: vnet.v1.SetBoundResponse
-	(*CreateTokenRequest)(nil),     // 45: vnet.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),    // 46: vnet.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),      // 47: vnet.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),     // 48: vnet.v1.ListTokensResponse
-	(*Token)(nil),                  // 49: vnet.v1.Token
-	(*RevokeTokenRequest)(nil),     // 50: vnet.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),    // 51: vnet.v1.RevokeTokenResponse
-	(*ApproveNodeRequest)(nil),     // 52: vnet.v1.ApproveNodeRequest
-	(*ApproveNodeResponse)(nil),    // 53: vnet.v1.ApproveNodeResponse
-	(*RevokeNodeRequest)(nil),      // 54: vnet.v1.RevokeNodeRequest
-	(*RevokeNodeResponse)(nil),     // 55: vnet.v1.RevokeNodeResponse
-	(*NotTold)(nil),                // 56: vnet.v1.NotTold
-	(*RotateCARequest)(nil),        // 57: vnet.v1.RotateCARequest
-	(*RotateCAResponse)(nil),       // 58: vnet.v1.RotateCAResponse
-	(*CreateClientRequest)(nil),    // 59: vnet.v1.CreateClientRequest
-	(*CreateClientResponse)(nil),   // 60: vnet.v1.CreateClientResponse
-	(*ListKeysRequest)(nil),        // 61: vnet.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),       // 62: vnet.v1.ListKeysResponse
-	(*NodeKey)(nil),                // 63: vnet.v1.NodeKey
-	(*Revocation)(nil),             // 64: vnet.v1.Revocation
-	(*ForgetKeyRequest)(nil),       // 65: vnet.v1.ForgetKeyRequest
-	(*ForgetKeyResponse)(nil),      // 66: vnet.v1.ForgetKeyResponse
-	(*LeaveRequest)(nil),           // 67: vnet.v1.LeaveRequest
-	(*LeaveResponse)(nil),          // 68: vnet.v1.LeaveResponse
-	(*GetAppRequest)(nil),          // 69: vnet.v1.GetAppRequest
-	(*GetAppResponse)(nil),         // 70: vnet.v1.GetAppResponse
-	(*GetTrafficRequest)(nil),      // 71: vnet.v1.GetTrafficRequest
-	(*GetTrafficResponse)(nil),     // 72: vnet.v1.GetTrafficResponse
-	(*SetInferenceRequest)(nil),    // 73: vnet.v1.SetInferenceRequest
-	(*SetInferenceResponse)(nil),   // 74: vnet.v1.SetInferenceResponse
-	(*RecordTrafficRequest)(nil),   // 75: vnet.v1.RecordTrafficRequest
-	(*RecordTrafficResponse)(nil),  // 76: vnet.v1.RecordTrafficResponse
-	(*GetAdaptationRequest)(nil),   // 77: vnet.v1.GetAdaptationRequest
-	(*GetAdaptationResponse)(nil),  // 78: vnet.v1.GetAdaptationResponse
-	(*SetAdaptationRequest)(nil),   // 79: vnet.v1.SetAdaptationRequest
-	(*SetAdaptationResponse)(nil),  // 80: vnet.v1.SetAdaptationResponse
-	(*AcceptProposalRequest)(nil),  // 81: vnet.v1.AcceptProposalRequest
-	(*AcceptProposalResponse)(nil), // 82: vnet.v1.AcceptProposalResponse
-	(*ExplainRequest)(nil),         // 83: vnet.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 84: vnet.v1.ExplainResponse
-	(*GetJournalRequest)(nil),      // 85: vnet.v1.GetJournalRequest
-	(*GetJournalResponse)(nil),     // 86: vnet.v1.GetJournalResponse
-	(*WatchViewRequest)(nil),       // 87: vnet.v1.WatchViewRequest
-	(*WatchViewResponse)(nil),      // 88: vnet.v1.WatchViewResponse
-	(*AcquireLeaseRequest)(nil),    // 89: vnet.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),   // 90: vnet.v1.AcquireLeaseResponse
-	(*ReleaseLeaseRequest)(nil),    // 91: vnet.v1.ReleaseLeaseRequest
-	(*ReleaseLeaseResponse)(nil),   // 92: vnet.v1.ReleaseLeaseResponse
-	(*ApplyPlanRequest)(nil),       // 93: vnet.v1.ApplyPlanRequest
-	(*ApplyPlanResponse)(nil),      // 94: vnet.v1.ApplyPlanResponse
-	(*GetCountersRequest)(nil),     // 95: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 96: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 97: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 98: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 99: vnet.v1.Status
-	(*Node)(nil),                   // 100: vnet.v1.Node
-	(*timestamppb.Timestamp)(nil),  // 101: google.protobuf.Timestamp
-	(*Port)(nil),                   // 102: vnet.v1.Port
-	(*Interface)(nil),              // 103: vnet.v1.Interface
-	(*Offload)(nil),                // 104: vnet.v1.Offload
-	(*Link)(nil),                   // 105: vnet.v1.Link
-	(Carrier)(0),                   // 106: vnet.v1.Carrier
-	(*Rule)(nil),                   // 107: vnet.v1.Rule
-	(*durationpb.Duration)(nil),    // 108: google.protobuf.Duration
-	(*Overlay)(nil),                // 109: vnet.v1.Overlay
-	(*OverlayStep)(nil),            // 110: vnet.v1.OverlayStep
-	(*TraceHop)(nil),               // 111: vnet.v1.TraceHop
-	(*Bound)(nil),                  // 112: vnet.v1.Bound
-	(*App)(nil),                    // 113: vnet.v1.App
-	(*TrafficEntry)(nil),           // 114: vnet.v1.TrafficEntry
-	(*Inference)(nil),              // 115: vnet.v1.Inference
-	(*Adaptation)(nil),             // 116: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 117: vnet.v1.AdaptationMode
-	(*Explanation)(nil),            // 118: vnet.v1.Explanation
-	(*Lease)(nil),                  // 119: vnet.v1.Lease
-	(*Way)(nil),                    // 120: vnet.v1.Way
-	(*Refusal)(nil),                // 121: vnet.v1.Refusal
-	(*NodeCounters)(nil),           // 122: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 123: vnet.v1.Counters
-	(*Event)(nil),                  // 124: vnet.v1.Event
+	(*SetPortLimitRequest)(nil),    // 25: vnet.v1.SetPortLimitRequest
+	(*PortMacs)(nil),               // 26: vnet.v1.PortMacs
+	(*SetPortLimitResponse)(nil),   // 27: vnet.v1.SetPortLimitResponse
+	(*ListRulesRequest)(nil),       // 28: vnet.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),      // 29: vnet.v1.ListRulesResponse
+	(*AddRuleRequest)(nil),         // 30: vnet.v1.AddRuleRequest
+	(*AddRuleResponse)(nil),        // 31: vnet.v1.AddRuleResponse
+	(*DeleteRuleRequest)(nil),      // 32: vnet.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),     // 33: vnet.v1.DeleteRuleResponse
+	(*ApplyChangeRequest)(nil),     // 34: vnet.v1.ApplyChangeRequest
+	(*LinkEdit)(nil),               // 35: vnet.v1.LinkEdit
+	(*RuleEdit)(nil),               // 36: vnet.v1.RuleEdit
+	(*ApplyChangeResponse)(nil),    // 37: vnet.v1.ApplyChangeResponse
+	(*GetOverlayRequest)(nil),      // 38: vnet.v1.GetOverlayRequest
+	(*GetOverlayResponse)(nil),     // 39: vnet.v1.GetOverlayResponse
+	(*ApplyOverlayRequest)(nil),    // 40: vnet.v1.ApplyOverlayRequest
+	(*ApplyOverlayResponse)(nil),   // 41: vnet.v1.ApplyOverlayResponse
+	(*TraceRequest)(nil),           // 42: vnet.v1.TraceRequest
+	(*TraceResponse)(nil),          // 43: vnet.v1.TraceResponse
+	(*GetBoundRequest)(nil),        // 44: vnet.v1.GetBoundRequest
+	(*GetBoundResponse)(nil),       // 45: vnet.v1.GetBoundResponse
+	(*SetBoundRequest)(nil),        // 46: vnet.v1.SetBoundRequest
+	(*SetBoundResponse)(nil),       // 47: vnet.v1.SetBoundResponse
+	(*CreateTokenRequest)(nil),     // 48: vnet.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),    // 49: vnet.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),      // 50: vnet.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),     // 51: vnet.v1.ListTokensResponse
+	(*Token)(nil),                  // 52: vnet.v1.Token
+	(*RevokeTokenRequest)(nil),     // 53: vnet.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),    // 54: vnet.v1.RevokeTokenResponse
+	(*ApproveNodeRequest)(nil),     // 55: vnet.v1.ApproveNodeRequest
+	(*ApproveNodeResponse)(nil),    // 56: vnet.v1.ApproveNodeResponse
+	(*RevokeNodeRequest)(nil),      // 57: vnet.v1.RevokeNodeRequest
+	(*RevokeNodeResponse)(nil),     // 58: vnet.v1.RevokeNodeResponse
+	(*NotTold)(nil),                // 59: vnet.v1.NotTold
+	(*RotateCARequest)(nil),        // 60: vnet.v1.RotateCARequest
+	(*RotateCAResponse)(nil),       // 61: vnet.v1.RotateCAResponse
+	(*CreateClientRequest)(nil),    // 62: vnet.v1.CreateClientRequest
+	(*CreateClientResponse)(nil),   // 63: vnet.v1.CreateClientResponse
+	(*ListKeysRequest)(nil),        // 64: vnet.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),       // 65: vnet.v1.ListKeysResponse
+	(*NodeKey)(nil),                // 66: vnet.v1.NodeKey
+	(*Revocation)(nil),             // 67: vnet.v1.Revocation
+	(*ForgetKeyRequest)(nil),       // 68: vnet.v1.ForgetKeyRequest
+	(*ForgetKeyResponse)(nil),      // 69: vnet.v1.ForgetKeyResponse
+	(*LeaveRequest)(nil),           // 70: vnet.v1.LeaveRequest
+	(*LeaveResponse)(nil),          // 71: vnet.v1.LeaveResponse
+	(*GetAppRequest)(nil),          // 72: vnet.v1.GetAppRequest
+	(*GetAppResponse)(nil),         // 73: vnet.v1.GetAppResponse
+	(*GetTrafficRequest)(nil),      // 74: vnet.v1.GetTrafficRequest
+	(*GetTrafficResponse)(nil),     // 75: vnet.v1.GetTrafficResponse
+	(*SetInferenceRequest)(nil),    // 76: vnet.v1.SetInferenceRequest
+	(*SetInferenceResponse)(nil),   // 77: vnet.v1.SetInferenceResponse
+	(*RecordTrafficRequest)(nil),   // 78: vnet.v1.RecordTrafficRequest
+	(*RecordTrafficResponse)(nil),  // 79: vnet.v1.RecordTrafficResponse
+	(*GetAdaptationRequest)(nil),   // 80: vnet.v1.GetAdaptationRequest
+	(*GetAdaptationResponse)(nil),  // 81: vnet.v1.GetAdaptationResponse
+	(*SetAdaptationRequest)(nil),   // 82: vnet.v1.SetAdaptationRequest
+	(*SetAdaptationResponse)(nil),  // 83: vnet.v1.SetAdaptationResponse
+	(*AcceptProposalRequest)(nil),  // 84: vnet.v1.AcceptProposalRequest
+	(*AcceptProposalResponse)(nil), // 85: vnet.v1.AcceptProposalResponse
+	(*ExplainRequest)(nil),         // 86: vnet.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 87: vnet.v1.ExplainResponse
+	(*GetJournalRequest)(nil),      // 88: vnet.v1.GetJournalRequest
+	(*GetJournalResponse)(nil),     // 89: vnet.v1.GetJournalResponse
+	(*WatchViewRequest)(nil),       // 90: vnet.v1.WatchViewRequest
+	(*WatchViewResponse)(nil),      // 91: vnet.v1.WatchViewResponse
+	(*AcquireLeaseRequest)(nil),    // 92: vnet.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),   // 93: vnet.v1.AcquireLeaseResponse
+	(*ReleaseLeaseRequest)(nil),    // 94: vnet.v1.ReleaseLeaseRequest
+	(*ReleaseLeaseResponse)(nil),   // 95: vnet.v1.ReleaseLeaseResponse
+	(*ApplyPlanRequest)(nil),       // 96: vnet.v1.ApplyPlanRequest
+	(*ApplyPlanResponse)(nil),      // 97: vnet.v1.ApplyPlanResponse
+	(*GetCountersRequest)(nil),     // 98: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 99: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 100: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 101: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 102: vnet.v1.Status
+	(*Node)(nil),                   // 103: vnet.v1.Node
+	(*timestamppb.Timestamp)(nil),  // 104: google.protobuf.Timestamp
+	(*Port)(nil),                   // 105: vnet.v1.Port
+	(*Interface)(nil),              // 106: vnet.v1.Interface
+	(*Offload)(nil),                // 107: vnet.v1.Offload
+	(*Link)(nil),                   // 108: vnet.v1.Link
+	(Carrier)(0),                   // 109: vnet.v1.Carrier
+	(*PortLimit)(nil),              // 110: vnet.v1.PortLimit
+	(*Rule)(nil),                   // 111: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 112: google.protobuf.Duration
+	(*Overlay)(nil),                // 113: vnet.v1.Overlay
+	(*OverlayStep)(nil),            // 114: vnet.v1.OverlayStep
+	(*TraceHop)(nil),               // 115: vnet.v1.TraceHop
+	(*Bound)(nil),                  // 116: vnet.v1.Bound
+	(*App)(nil),                    // 117: vnet.v1.App
+	(*TrafficEntry)(nil),           // 118: vnet.v1.TrafficEntry
+	(*Inference)(nil),              // 119: vnet.v1.Inference
+	(*Adaptation)(nil),             // 120: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 121: vnet.v1.AdaptationMode
+	(*Explanation)(nil),            // 122: vnet.v1.Explanation
+	(*Lease)(nil),                  // 123: vnet.v1.Lease
+	(*Way)(nil),                    // 124: vnet.v1.Way
+	(*Refusal)(nil),                // 125: vnet.v1.Refusal
+	(*NodeCounters)(nil),           // 126: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 127: vnet.v1.Counters
+	(*Event)(nil),                  // 128: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	99,  // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	100, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	102, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	103, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
 	4,   // 2: vnet.v1.ListNodesResponse.unlinkable:type_name -> vnet.v1.Unlinkable
-	101, // 3: vnet.v1.Unlinkable.since:type_name -> google.protobuf.Timestamp
-	101, // 4: vnet.v1.Unlinkable.until:type_name -> google.protobuf.Timestamp
-	102, // 5: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	103, // 6: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	104, // 7: vnet.v1.SetOffloadResponse.offloads:type_name -> vnet.v1.Offload
-	105, // 8: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	106, // 9: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	105, // 10: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	105, // 11: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	106, // 12: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	105, // 13: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	105, // 14: vnet.v1.SetLinkCipherResponse.link:type_name -> vnet.v1.Link
-	56,  // 15: vnet.v1.SetSealResponse.not_told:type_name -> vnet.v1.NotTold
-	107, // 16: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	107, // 17: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	107, // 18: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	107, // 19: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
-	32,  // 20: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
-	32,  // 21: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
-	33,  // 22: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
-	33,  // 23: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
-	106, // 24: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
-	107, // 25: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
-	33,  // 26: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
-	108, // 27: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
-	109, // 28: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
-	110, // 29: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
-	108, // 30: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
-	111, // 31: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
-	112, // 32: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	108, // 33: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	112, // 34: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	108, // 35: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	101, // 36: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	49,  // 37: vnet.v1.ListTokensResponse.tokens:type_name -> vnet.v1.Token
-	101, // 38: vnet.v1.Token.made:type_name -> google.protobuf.Timestamp
-	101, // 39: vnet.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	63,  // 40: vnet.v1.ApproveNodeResponse.key:type_name -> vnet.v1.NodeKey
-	56,  // 41: vnet.v1.RevokeNodeResponse.not_told:type_name -> vnet.v1.NotTold
-	101, // 42: vnet.v1.RotateCAResponse.old_ends:type_name -> google.protobuf.Timestamp
-	56,  // 43: vnet.v1.RotateCAResponse.not_told:type_name -> vnet.v1.NotTold
-	108, // 44: vnet.v1.CreateClientRequest.ttl:type_name -> google.protobuf.Duration
-	101, // 45: vnet.v1.CreateClientResponse.expires:type_name -> google.protobuf.Timestamp
-	63,  // 46: vnet.v1.ListKeysResponse.keys:type_name -> vnet.v1.NodeKey
-	64,  // 47: vnet.v1.ListKeysResponse.revoked:type_name -> vnet.v1.Revocation
-	101, // 48: vnet.v1.NodeKey.joined:type_name -> google.protobuf.Timestamp
-	101, // 49: vnet.v1.NodeKey.expires:type_name -> google.protobuf.Timestamp
-	101, // 50: vnet.v1.Revocation.when:type_name -> google.protobuf.Timestamp
-	113, // 51: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	108, // 52: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	114, // 53: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	114, // 54: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
-	115, // 55: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
-	115, // 56: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
-	116, // 57: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	117, // 58: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	108, // 59: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
-	116, // 60: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	108, // 61: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
-	118, // 62: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
-	108, // 63: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
-	101, // 64: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
-	109, // 65: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
-	113, // 66: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
-	116, // 67: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
-	112, // 68: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
-	108, // 69: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
-	119, // 70: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
-	120, // 71: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
-	108, // 72: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
-	121, // 73: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
-	122, // 74: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	123, // 75: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	124, // 76: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,   // 77: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,   // 78: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	5,   // 79: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	7,   // 80: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	9,   // 81: vnet.v1.Daemon.SetOffload:input_type -> vnet.v1.SetOffloadRequest
-	11,  // 82: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	13,  // 83: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	15,  // 84: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	17,  // 85: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	19,  // 86: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	21,  // 87: vnet.v1.Daemon.SetLinkCipher:input_type -> vnet.v1.SetLinkCipherRequest
-	23,  // 88: vnet.v1.Daemon.SetSeal:input_type -> vnet.v1.SetSealRequest
-	25,  // 89: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	27,  // 90: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	29,  // 91: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	31,  // 92: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
-	35,  // 93: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
-	37,  // 94: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
-	39,  // 95: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
-	41,  // 96: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	43,  // 97: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	45,  // 98: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	47,  // 99: vnet.v1.Daemon.ListTokens:input_type -> vnet.v1.ListTokensRequest
-	50,  // 100: vnet.v1.Daemon.RevokeToken:input_type -> vnet.v1.RevokeTokenRequest
-	52,  // 101: vnet.v1.Daemon.ApproveNode:input_type -> vnet.v1.ApproveNodeRequest
-	54,  // 102: vnet.v1.Daemon.RevokeNode:input_type -> vnet.v1.RevokeNodeRequest
-	57,  // 103: vnet.v1.Daemon.RotateCA:input_type -> vnet.v1.RotateCARequest
-	59,  // 104: vnet.v1.Daemon.CreateClient:input_type -> vnet.v1.CreateClientRequest
-	61,  // 105: vnet.v1.Daemon.ListKeys:input_type -> vnet.v1.ListKeysRequest
-	65,  // 106: vnet.v1.Daemon.ForgetKey:input_type -> vnet.v1.ForgetKeyRequest
-	67,  // 107: vnet.v1.Daemon.Leave:input_type -> vnet.v1.LeaveRequest
-	69,  // 108: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	71,  // 109: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	73,  // 110: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
-	75,  // 111: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
-	77,  // 112: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	79,  // 113: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	81,  // 114: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
-	83,  // 115: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
-	85,  // 116: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
-	87,  // 117: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
-	89,  // 118: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
-	91,  // 119: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
-	93,  // 120: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
-	95,  // 121: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	97,  // 122: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,   // 123: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,   // 124: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	6,   // 125: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	8,   // 126: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	10,  // 127: vnet.v1.Daemon.SetOffload:output_type -> vnet.v1.SetOffloadResponse
-	12,  // 128: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	14,  // 129: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	16,  // 130: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	18,  // 131: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	20,  // 132: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	22,  // 133: vnet.v1.Daemon.SetLinkCipher:output_type -> vnet.v1.SetLinkCipherResponse
-	24,  // 134: vnet.v1.Daemon.SetSeal:output_type -> vnet.v1.SetSealResponse
-	26,  // 135: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	28,  // 136: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	30,  // 137: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	34,  // 138: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
-	36,  // 139: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
-	38,  // 140: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
-	40,  // 141: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
-	42,  // 142: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	44,  // 143: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	46,  // 144: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	48,  // 145: vnet.v1.Daemon.ListTokens:output_type -> vnet.v1.ListTokensResponse
-	51,  // 146: vnet.v1.Daemon.RevokeToken:output_type -> vnet.v1.RevokeTokenResponse
-	53,  // 147: vnet.v1.Daemon.ApproveNode:output_type -> vnet.v1.ApproveNodeResponse
-	55,  // 148: vnet.v1.Daemon.RevokeNode:output_type -> vnet.v1.RevokeNodeResponse
-	58,  // 149: vnet.v1.Daemon.RotateCA:output_type -> vnet.v1.RotateCAResponse
-	60,  // 150: vnet.v1.Daemon.CreateClient:output_type -> vnet.v1.CreateClientResponse
-	62,  // 151: vnet.v1.Daemon.ListKeys:output_type -> vnet.v1.ListKeysResponse
-	66,  // 152: vnet.v1.Daemon.ForgetKey:output_type -> vnet.v1.ForgetKeyResponse
-	68,  // 153: vnet.v1.Daemon.Leave:output_type -> vnet.v1.LeaveResponse
-	70,  // 154: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	72,  // 155: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	74,  // 156: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
-	76,  // 157: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
-	78,  // 158: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	80,  // 159: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	82,  // 160: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
-	84,  // 161: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
-	86,  // 162: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
-	88,  // 163: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
-	90,  // 164: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
-	92,  // 165: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
-	94,  // 166: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
-	96,  // 167: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	98,  // 168: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	123, // [123:169] is the sub-list for method output_type
-	77,  // [77:123] is the sub-list for method input_type
-	77,  // [77:77] is the sub-list for extension type_name
-	77,  // [77:77] is the sub-list for extension extendee
-	0,   // [0:77] is the sub-list for field type_name
+	104, // 3: vnet.v1.Unlinkable.since:type_name -> google.protobuf.Timestamp
+	104, // 4: vnet.v1.Unlinkable.until:type_name -> google.protobuf.Timestamp
+	105, // 5: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	106, // 6: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	107, // 7: vnet.v1.SetOffloadResponse.offloads:type_name -> vnet.v1.Offload
+	108, // 8: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	109, // 9: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	108, // 10: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	108, // 11: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	109, // 12: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	108, // 13: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	108, // 14: vnet.v1.SetLinkCipherResponse.link:type_name -> vnet.v1.Link
+	59,  // 15: vnet.v1.SetSealResponse.not_told:type_name -> vnet.v1.NotTold
+	26,  // 16: vnet.v1.SetPortLimitRequest.macs:type_name -> vnet.v1.PortMacs
+	110, // 17: vnet.v1.SetPortLimitResponse.limit:type_name -> vnet.v1.PortLimit
+	111, // 18: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	111, // 19: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	111, // 20: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	111, // 21: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	35,  // 22: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
+	35,  // 23: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
+	36,  // 24: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
+	36,  // 25: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
+	109, // 26: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	111, // 27: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	36,  // 28: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
+	112, // 29: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	113, // 30: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
+	114, // 31: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
+	112, // 32: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
+	115, // 33: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
+	116, // 34: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	112, // 35: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	116, // 36: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	112, // 37: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	104, // 38: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	52,  // 39: vnet.v1.ListTokensResponse.tokens:type_name -> vnet.v1.Token
+	104, // 40: vnet.v1.Token.made:type_name -> google.protobuf.Timestamp
+	104, // 41: vnet.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	66,  // 42: vnet.v1.ApproveNodeResponse.key:type_name -> vnet.v1.NodeKey
+	59,  // 43: vnet.v1.RevokeNodeResponse.not_told:type_name -> vnet.v1.NotTold
+	104, // 44: vnet.v1.RotateCAResponse.old_ends:type_name -> google.protobuf.Timestamp
+	59,  // 45: vnet.v1.RotateCAResponse.not_told:type_name -> vnet.v1.NotTold
+	112, // 46: vnet.v1.CreateClientRequest.ttl:type_name -> google.protobuf.Duration
+	104, // 47: vnet.v1.CreateClientResponse.expires:type_name -> google.protobuf.Timestamp
+	66,  // 48: vnet.v1.ListKeysResponse.keys:type_name -> vnet.v1.NodeKey
+	67,  // 49: vnet.v1.ListKeysResponse.revoked:type_name -> vnet.v1.Revocation
+	104, // 50: vnet.v1.NodeKey.joined:type_name -> google.protobuf.Timestamp
+	104, // 51: vnet.v1.NodeKey.expires:type_name -> google.protobuf.Timestamp
+	104, // 52: vnet.v1.Revocation.when:type_name -> google.protobuf.Timestamp
+	117, // 53: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	112, // 54: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	118, // 55: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	118, // 56: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
+	119, // 57: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
+	119, // 58: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
+	120, // 59: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	121, // 60: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	112, // 61: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
+	120, // 62: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	112, // 63: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
+	122, // 64: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
+	112, // 65: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
+	104, // 66: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
+	113, // 67: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
+	117, // 68: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
+	120, // 69: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
+	116, // 70: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
+	112, // 71: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
+	123, // 72: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
+	124, // 73: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
+	112, // 74: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
+	125, // 75: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
+	126, // 76: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	127, // 77: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	128, // 78: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,   // 79: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,   // 80: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	5,   // 81: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	7,   // 82: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	9,   // 83: vnet.v1.Daemon.SetOffload:input_type -> vnet.v1.SetOffloadRequest
+	11,  // 84: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	13,  // 85: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	15,  // 86: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	17,  // 87: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	19,  // 88: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	21,  // 89: vnet.v1.Daemon.SetLinkCipher:input_type -> vnet.v1.SetLinkCipherRequest
+	23,  // 90: vnet.v1.Daemon.SetSeal:input_type -> vnet.v1.SetSealRequest
+	25,  // 91: vnet.v1.Daemon.SetPortLimit:input_type -> vnet.v1.SetPortLimitRequest
+	28,  // 92: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	30,  // 93: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	32,  // 94: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	34,  // 95: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	38,  // 96: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
+	40,  // 97: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
+	42,  // 98: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
+	44,  // 99: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	46,  // 100: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	48,  // 101: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	50,  // 102: vnet.v1.Daemon.ListTokens:input_type -> vnet.v1.ListTokensRequest
+	53,  // 103: vnet.v1.Daemon.RevokeToken:input_type -> vnet.v1.RevokeTokenRequest
+	55,  // 104: vnet.v1.Daemon.ApproveNode:input_type -> vnet.v1.ApproveNodeRequest
+	57,  // 105: vnet.v1.Daemon.RevokeNode:input_type -> vnet.v1.RevokeNodeRequest
+	60,  // 106: vnet.v1.Daemon.RotateCA:input_type -> vnet.v1.RotateCARequest
+	62,  // 107: vnet.v1.Daemon.CreateClient:input_type -> vnet.v1.CreateClientRequest
+	64,  // 108: vnet.v1.Daemon.ListKeys:input_type -> vnet.v1.ListKeysRequest
+	68,  // 109: vnet.v1.Daemon.ForgetKey:input_type -> vnet.v1.ForgetKeyRequest
+	70,  // 110: vnet.v1.Daemon.Leave:input_type -> vnet.v1.LeaveRequest
+	72,  // 111: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	74,  // 112: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	76,  // 113: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
+	78,  // 114: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
+	80,  // 115: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	82,  // 116: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	84,  // 117: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
+	86,  // 118: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
+	88,  // 119: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
+	90,  // 120: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
+	92,  // 121: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
+	94,  // 122: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
+	96,  // 123: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
+	98,  // 124: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	100, // 125: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,   // 126: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,   // 127: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	6,   // 128: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	8,   // 129: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	10,  // 130: vnet.v1.Daemon.SetOffload:output_type -> vnet.v1.SetOffloadResponse
+	12,  // 131: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	14,  // 132: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	16,  // 133: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	18,  // 134: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	20,  // 135: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	22,  // 136: vnet.v1.Daemon.SetLinkCipher:output_type -> vnet.v1.SetLinkCipherResponse
+	24,  // 137: vnet.v1.Daemon.SetSeal:output_type -> vnet.v1.SetSealResponse
+	27,  // 138: vnet.v1.Daemon.SetPortLimit:output_type -> vnet.v1.SetPortLimitResponse
+	29,  // 139: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	31,  // 140: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	33,  // 141: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	37,  // 142: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	39,  // 143: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
+	41,  // 144: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
+	43,  // 145: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
+	45,  // 146: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	47,  // 147: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	49,  // 148: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	51,  // 149: vnet.v1.Daemon.ListTokens:output_type -> vnet.v1.ListTokensResponse
+	54,  // 150: vnet.v1.Daemon.RevokeToken:output_type -> vnet.v1.RevokeTokenResponse
+	56,  // 151: vnet.v1.Daemon.ApproveNode:output_type -> vnet.v1.ApproveNodeResponse
+	58,  // 152: vnet.v1.Daemon.RevokeNode:output_type -> vnet.v1.RevokeNodeResponse
+	61,  // 153: vnet.v1.Daemon.RotateCA:output_type -> vnet.v1.RotateCAResponse
+	63,  // 154: vnet.v1.Daemon.CreateClient:output_type -> vnet.v1.CreateClientResponse
+	65,  // 155: vnet.v1.Daemon.ListKeys:output_type -> vnet.v1.ListKeysResponse
+	69,  // 156: vnet.v1.Daemon.ForgetKey:output_type -> vnet.v1.ForgetKeyResponse
+	71,  // 157: vnet.v1.Daemon.Leave:output_type -> vnet.v1.LeaveResponse
+	73,  // 158: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	75,  // 159: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	77,  // 160: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
+	79,  // 161: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
+	81,  // 162: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	83,  // 163: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	85,  // 164: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
+	87,  // 165: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
+	89,  // 166: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
+	91,  // 167: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
+	93,  // 168: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
+	95,  // 169: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
+	97,  // 170: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
+	99,  // 171: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	101, // 172: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	126, // [126:173] is the sub-list for method output_type
+	79,  // [79:126] is the sub-list for method input_type
+	79,  // [79:79] is the sub-list for extension type_name
+	79,  // [79:79] is the sub-list for extension extendee
+	0,   // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -6256,14 +6454,15 @@ func file_vnet_v1_vnet_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_init()
-	file_vnet_v1_vnet_proto_msgTypes[79].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[25].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[82].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   99,
+			NumMessages:   102,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

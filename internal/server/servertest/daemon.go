@@ -37,6 +37,7 @@ type Daemon struct {
 	plan     []*api.Way
 	live     lang.Live
 	off      map[string]bool // offloads
+	limit    *api.PortLimit  // of port vm1
 }
 
 // Start is when the overlay of the tests came up.

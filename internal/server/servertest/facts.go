@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -42,10 +43,13 @@ func (d *Daemon) ListNodes(context.Context, *api.ListNodesRequest) (*api.ListNod
 
 // ListPorts tells of a TAP and a blocked LAN port.
 func (d *Daemon) ListPorts(context.Context, *api.ListPortsRequest) (*api.ListPortsResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return &api.ListPortsResponse{Ports: []*api.Port{
 		{
 			Name: "vm1", Kind: "tap", Interface: "vnet-vm1", Mac: "02:00:00:00:01:01", MtuBytes: 1500, Queues: 2, Offloads: []string{"csum", "tso4", "uso"},
 			Macs: []string{"02:00:00:00:00:01"}, State: api.PortState_PORT_STATE_UP, FramesReceived: 120, FramesSent: 118, ReceivedBytes: 84000, SentBytes: 83000,
+			Limit: proto.CloneOf(d.limit),
 		},
 		{
 			Name: "lan0", Kind: "lan", Interface: "eth0", Mac: "02:00:00:00:02:01", MtuBytes: 1500, Lan: true, Queues: 1,
@@ -169,4 +173,29 @@ func (d *Daemon) SetOffload(_ context.Context, req *api.SetOffloadRequest) (*api
 	}
 	d.off[req.GetName()] = !req.GetOn()
 	return &api.SetOffloadResponse{Offloads: d.offloads()}, nil
+}
+
+// SetPortLimit gives back what was asked for.
+func (d *Daemon) SetPortLimit(_ context.Context, req *api.SetPortLimitRequest) (*api.SetPortLimitResponse, error) {
+	if req.GetPort() != "vm1" {
+		return nil, api.Errorf(connect.CodeNotFound, "cannot limit port %q: %s has ports vm1, lan0", req.GetPort(), d.name)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.limit == nil {
+		d.limit = &api.PortLimit{}
+	}
+	if req.Macs != nil {
+		d.limit.Macs = req.GetMacs().GetMacs()
+	}
+	if req.Storm != nil {
+		d.limit.Storm = req.GetStorm()
+	}
+	if req.DropSpoof != nil {
+		d.limit.DropSpoof = req.GetDropSpoof()
+	}
+	if req.Fixed != nil {
+		d.limit.Fixed = req.GetFixed()
+	}
+	return &api.SetPortLimitResponse{Limit: proto.CloneOf(d.limit)}, nil
 }

@@ -64,6 +64,8 @@ const (
 	DaemonSetLinkCipherProcedure = "/vnet.v1.Daemon/SetLinkCipher"
 	// DaemonSetSealProcedure is the fully-qualified name of the Daemon's SetSeal RPC.
 	DaemonSetSealProcedure = "/vnet.v1.Daemon/SetSeal"
+	// DaemonSetPortLimitProcedure is the fully-qualified name of the Daemon's SetPortLimit RPC.
+	DaemonSetPortLimitProcedure = "/vnet.v1.Daemon/SetPortLimit"
 	// DaemonListRulesProcedure is the fully-qualified name of the Daemon's ListRules RPC.
 	DaemonListRulesProcedure = "/vnet.v1.Daemon/ListRules"
 	// DaemonAddRuleProcedure is the fully-qualified name of the Daemon's AddRule RPC.
@@ -160,6 +162,8 @@ type DaemonClient interface {
 	// Has the frames between guests of two hosts sealed from one host to the other, or no longer; answers when the hosts that
 	// are connected have heard. Proxy only.
 	SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error)
+	// Changes what a port lets in; it counts from the moment the node has heard.
+	SetPortLimit(context.Context, *v1.SetPortLimitRequest) (*v1.SetPortLimitResponse, error)
 	ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error)
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
@@ -306,6 +310,12 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			httpClient,
 			baseURL+DaemonSetSealProcedure,
 			connect.WithSchema(daemonMethods.ByName("SetSeal")),
+			connect.WithClientOptions(opts...),
+		),
+		setPortLimit: connect.NewClient[v1.SetPortLimitRequest, v1.SetPortLimitResponse](
+			httpClient,
+			baseURL+DaemonSetPortLimitProcedure,
+			connect.WithSchema(daemonMethods.ByName("SetPortLimit")),
 			connect.WithClientOptions(opts...),
 		),
 		listRules: connect.NewClient[v1.ListRulesRequest, v1.ListRulesResponse](
@@ -529,6 +539,7 @@ type daemonClient struct {
 	setLinkCarrier *connect.Client[v1.SetLinkCarrierRequest, v1.SetLinkCarrierResponse]
 	setLinkCipher  *connect.Client[v1.SetLinkCipherRequest, v1.SetLinkCipherResponse]
 	setSeal        *connect.Client[v1.SetSealRequest, v1.SetSealResponse]
+	setPortLimit   *connect.Client[v1.SetPortLimitRequest, v1.SetPortLimitResponse]
 	listRules      *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
 	addRule        *connect.Client[v1.AddRuleRequest, v1.AddRuleResponse]
 	deleteRule     *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
@@ -667,6 +678,15 @@ func (c *daemonClient) SetLinkCipher(ctx context.Context, req *v1.SetLinkCipherR
 // SetSeal calls vnet.v1.Daemon.SetSeal.
 func (c *daemonClient) SetSeal(ctx context.Context, req *v1.SetSealRequest) (*v1.SetSealResponse, error) {
 	response, err := c.setSeal.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SetPortLimit calls vnet.v1.Daemon.SetPortLimit.
+func (c *daemonClient) SetPortLimit(ctx context.Context, req *v1.SetPortLimitRequest) (*v1.SetPortLimitResponse, error) {
+	response, err := c.setPortLimit.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -989,6 +1009,8 @@ type DaemonHandler interface {
 	// Has the frames between guests of two hosts sealed from one host to the other, or no longer; answers when the hosts that
 	// are connected have heard. Proxy only.
 	SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error)
+	// Changes what a port lets in; it counts from the moment the node has heard.
+	SetPortLimit(context.Context, *v1.SetPortLimitRequest) (*v1.SetPortLimitResponse, error)
 	ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error)
 	// Adds a rule, after checking that no class of frames would circle.
 	AddRule(context.Context, *v1.AddRuleRequest) (*v1.AddRuleResponse, error)
@@ -1131,6 +1153,12 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		DaemonSetSealProcedure,
 		svc.SetSeal,
 		connect.WithSchema(daemonMethods.ByName("SetSeal")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonSetPortLimitHandler := connect.NewUnaryHandlerSimple(
+		DaemonSetPortLimitProcedure,
+		svc.SetPortLimit,
+		connect.WithSchema(daemonMethods.ByName("SetPortLimit")),
 		connect.WithHandlerOptions(opts...),
 	)
 	daemonListRulesHandler := connect.NewUnaryHandlerSimple(
@@ -1363,6 +1391,8 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonSetLinkCipherHandler.ServeHTTP(w, r)
 		case DaemonSetSealProcedure:
 			daemonSetSealHandler.ServeHTTP(w, r)
+		case DaemonSetPortLimitProcedure:
+			daemonSetPortLimitHandler.ServeHTTP(w, r)
 		case DaemonListRulesProcedure:
 			daemonListRulesHandler.ServeHTTP(w, r)
 		case DaemonAddRuleProcedure:
@@ -1486,6 +1516,10 @@ func (UnimplementedDaemonHandler) SetLinkCipher(context.Context, *v1.SetLinkCiph
 
 func (UnimplementedDaemonHandler) SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetSeal is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) SetPortLimit(context.Context, *v1.SetPortLimitRequest) (*v1.SetPortLimitResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetPortLimit is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) ListRules(context.Context, *v1.ListRulesRequest) (*v1.ListRulesResponse, error) {
