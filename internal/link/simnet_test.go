@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+	"github.com/virtuoso-vnet/virtuoso/internal/pki"
 	"github.com/virtuoso-vnet/virtuoso/internal/simnet"
 	"github.com/virtuoso-vnet/virtuoso/internal/wan"
 )
@@ -90,7 +91,11 @@ type world struct {
 	net          *simnet.Net
 	a, b         *site
 	doorA, doorB *simDoor
+	ca           *pki.CA
 }
+
+// id is an identity of one more node.
+func (w *world) id(t testing.TB, name string) *pki.Identity { return issue(t, w.ca, name) }
 
 // simulate runs the test body in a bubble, with a path of the given kind between a and b.
 func simulate(t *testing.T, path wan.Path, body func(t *testing.T, w *world)) {
@@ -100,6 +105,7 @@ func simulate(t *testing.T, path wan.Path, body func(t *testing.T, w *world)) {
 		w.net.SetPathBoth(addrA, addrB, path)
 		w.doorA, w.doorB = &simDoor{Host: w.net.Host(addrA)}, &simDoor{Host: w.net.Host(addrB)}
 		ca := newCA(t)
+		w.ca = ca
 		var stopA, stopB func()
 		w.a, stopA = newSite(t, issue(t, ca, "a"), w.doorA, "10.0.0.1:4500", nil)
 		w.b, stopB = newSite(t, issue(t, ca, "b"), w.doorB, "10.0.0.2:4500", nil)
@@ -405,4 +411,12 @@ func TestStopEndsEverything(t *testing.T) {
 			t.Errorf("dialling nobody: %v", err)
 		}
 	})
+}
+
+// frames are count plain frames, numbered from first on.
+func frames(first, count int) (list []ether.Packet) {
+	for i := range count {
+		list = append(list, frame(first+i, 200))
+	}
+	return list
 }
