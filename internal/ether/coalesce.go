@@ -1,49 +1,103 @@
 package ether
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
-// Coalescer joins the pieces of super-frames that arrive one behind the other. It belongs to one worker; its zero value is
-// ready.
+// Coalescer joins the pieces of super-frames that arrive one behind the other, in the memory in which they lie. It belongs
+// to one worker; its zero value is ready.
 type Coalescer struct {
 	// UDP has datagrams joined too. It pays where somebody takes the super-frame whole.
 	UDP bool
 
-	out    []Packet
-	memory []byte // of the joined frames of one batch
-	row    run
+	out   []Packet // the last one is the open row's first piece, until the row is closed
+	row   run
+	grown Frame // the open row's super-frame so far, with all capacity behind it; nil when no row is open
+	apart bool  // it lies in spare
+
+	spare [][]byte // for rows whose pieces do not lie one behind the other
+	used  int      // of spare, since Take
 }
 
-// Join returns the packets with neighbours joined that could be pieces of one super-frame: whole TCP segments
-// with the same headers, following each other in sequence, or whole UDP datagrams of one flow; equally long but for
-// the last, with IPv4 identifications that count up, with true checksums of their IP headers and partial checksums of
-// their payload. Nothing else is touched or moved, and cutting what it returns gives back exactly the frames it was
-// given. What it returns is valid until the next call, and as long as the packets it was given.
+// Add takes the next packet. The memory behind its frame, up to its capacity, is the Coalescer's until its next Add after
+// Take, but for frames that are added later.
+//
+// It is joined with what was added before it where both could be pieces of one super-frame: whole TCP segments with the same
+// headers, following each other in sequence, or whole UDP datagrams of one flow; equally long but for the last, with IPv4
+// identifications that count up, with true checksums of their IP headers and partial checksums of their payload. Nothing else
+// is touched, and cutting what Take returns gives back exactly the frames that were added.
 //
 // A complete checksum is never joined: the joined packet would vouch for bytes that nobody has verified.
-func (c *Coalescer) Join(pkts []Packet) []Packet {
-	total := 0
-	for i := range pkts {
-		total += len(pkts[i].Frame)
-	}
-	if cap(c.memory) < total {
-		c.memory = make([]byte, 0, total)
-	}
-	c.out, c.memory = c.out[:0], c.memory[:0]
-	for len(pkts) > 0 {
-		r := &c.row
-		ok := r.start(&pkts[0], c.UDP)
-		for ok && r.n < len(pkts) && !r.ended {
-			ok = r.add(&pkts[r.n])
+func (c *Coalescer) Add(p Packet) {
+	if c.grown != nil && c.row.add(&p) {
+		if !c.apart && !Behind(c.grown, p.Frame) {
+			c.moveAway()
 		}
-		if r.n < 2 {
-			c.out = append(c.out, pkts[0])
-			pkts = pkts[1:]
-			continue
-		}
-		c.out = append(c.out, c.join(r, pkts[:r.n]))
-		pkts = pkts[r.n:]
+		c.grown = append(c.grown, p.Frame[c.row.payload:]...)
+		return
 	}
-	return c.out
+	c.close()
+	memory := p.Frame
+	p.Frame = slices.Clip(p.Frame)
+	c.out = append(c.out, p)
+	if c.row.start(p, c.UDP) {
+		c.grown, c.apart = memory, false
+	}
+}
+
+// Open returns the super-frame of the open row as far as it has grown, and how many bytes of headers and of payload the next
+// piece has if it is none of the last; nil when no piece could follow.
+func (c *Coalescer) Open() (grown Frame, headers, payload int) {
+	if c.grown == nil || c.row.ended {
+		return nil, 0, 0
+	}
+	return c.grown, c.row.payload, c.row.size
+}
+
+// Grow is Add for a packet whose payload lies at the end of what Open returned, which makes it a place for its headers that
+// the caller has borrowed and must put right afterwards. It reports false, and does nothing, where the packet does not follow.
+func (c *Coalescer) Grow(p *Packet) bool {
+	if c.grown == nil || !c.row.add(p) {
+		return false
+	}
+	c.grown = c.grown[:len(c.grown)+len(p.Frame)-c.row.payload]
+	return true
+}
+
+// Take returns all packets since the last Take. They are valid until the next Add, and as long as what was added.
+func (c *Coalescer) Take() []Packet {
+	c.close()
+	out := c.out
+	c.out, c.used = c.out[:0], 0
+	return out
+}
+
+// close ends the open row.
+func (c *Coalescer) close() {
+	if c.grown == nil {
+		return
+	}
+	if c.row.n > 1 {
+		c.out[len(c.out)-1] = c.row.super(slices.Clip(c.grown))
+	}
+	c.grown = nil
+}
+
+// moveAway gives the open row memory of its own.
+func (c *Coalescer) moveAway() {
+	if c.used == len(c.spare) {
+		c.spare = append(c.spare, make([]byte, HeaderLen+maxTags*TagLen+maxIP))
+	}
+	c.grown, c.apart = append(c.spare[c.used][:0], c.grown...), true
+	c.used++
+}
+
+// Behind reports whether b lies in the memory behind a, where that goes on up to a's capacity, and b's capacity up to the
+// same end.
+func Behind(a, b []byte) bool {
+	rest := a[len(a):cap(a)]
+	return cap(b) > 0 && cap(b) <= len(rest) && &rest[len(rest)-1] == &b[:cap(b)][cap(b)-1]
 }
 
 // maxJoined is how many datagrams are joined: what every kernel takes as one (UDP_MAX_SEGMENTS before Linux 6.9).
@@ -58,13 +112,14 @@ const (
 // run is a row of segments that belong together, n of them so far.
 type run struct {
 	headers
-	first  *Packet
+	first  Packet
 	n      int
 	size   int    // bytes of payload in each but the last
 	total  int    // bytes of payload so far
 	id     uint16 // IPv4 identification of the first
 	seq    uint32 // TCP sequence number of the first
 	flags  byte   // TCP flags of the first
+	last   byte   // those of lastFlags that the last piece has
 	pseudo uint16 // pseudo-header's sum of the first, and the length that is in it
 	length uint16
 	ended  bool // the last added can only be a last piece
@@ -75,8 +130,8 @@ type run struct {
 }
 
 // start reads the first segment of a row; false where it stays alone.
-func (r *run) start(p *Packet, udp bool) bool {
-	r.first, r.n, r.ended = p, 1, false
+func (r *run) start(p Packet, udp bool) bool {
+	r.first, r.n, r.ended, r.last = p, 1, false, 0
 	if !p.Offload.Partial() || p.Offload.Segmented() {
 		return false
 	}
@@ -104,7 +159,7 @@ func (r *run) start(p *Packet, udp bool) bool {
 		sum = sumBytes(sum, f[h.l3+6:h.l3+10])
 		r.ipFixed = uint64(fold(sumBytes(sum, f[h.l3+12:h.l4])))
 	}
-	return r.flags&^joinFlags == 0 && r.flags&lastFlags == 0 && r.whole(p)
+	return r.flags&^joinFlags == 0 && r.flags&lastFlags == 0 && r.whole(&r.first)
 }
 
 // mask marks all that is the same in every piece of a super-frame.
@@ -149,7 +204,7 @@ func (r *run) whole(p *Packet) bool {
 func (r *run) add(p *Packet) bool {
 	f := p.Frame
 	size := len(f) - r.payload
-	if size <= 0 || size > r.size || len(r.first.Frame)+r.total+size-r.size-r.l3 > maxIP || p.Hops != r.first.Hops {
+	if r.ended || size <= 0 || size > r.size || len(r.first.Frame)+r.total+size-r.size-r.l3 > maxIP || p.Hops != r.first.Hops {
 		return false
 	}
 	if !r.sameHeaders(f) || !r.whole(p) {
@@ -167,6 +222,7 @@ func (r *run) add(p *Packet) bool {
 		return false
 	}
 	r.n++
+	r.last = flags & lastFlags
 	r.total += size
 	r.ended = size < r.size || flags&lastFlags != 0
 	return true
@@ -200,19 +256,12 @@ func (r *run) sameHeaders(f Frame) bool {
 	return differ == 0
 }
 
-// join writes the super-frame of a row into the coalescer's memory.
-func (c *Coalescer) join(r *run, pkts []Packet) Packet {
-	start := len(c.memory)
-	c.memory = append(c.memory, r.first.Frame...)
-	for i := range pkts[1:] {
-		c.memory = append(c.memory, pkts[1+i].Frame[r.payload:]...)
-	}
-	f := Frame(c.memory[start:len(c.memory):len(c.memory)])
+// super makes the frame, the first piece with the payload of all, the super-frame of the row.
+func (r *run) super(f Frame) Packet {
 	if r.proto == protoUDP {
 		binary.BigEndian.PutUint16(f[r.l4+4:], uint16(len(f)-r.l4))
 	} else {
-		last := pkts[len(pkts)-1].Frame
-		f[r.l4+13] |= last[r.l4+13] & lastFlags
+		f[r.l4+13] |= r.last
 	}
 	binary.BigEndian.PutUint16(f[r.l4+r.checksumOffset():], replace16(r.pseudo, r.length, uint16(len(f)-r.l4)))
 	p := Packet{Frame: f, Hops: r.first.Hops, Offload: Offload{

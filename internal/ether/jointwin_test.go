@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The slow twin of Join: it tries to put neighbours together in the most obvious way, cuts the result in the most obvious
+// The slow twin of Coalescer: it tries to put neighbours together in the most obvious way, cuts the result in the most obvious
 // way, and believes only what comes out as it went in.
 
 // slowJoin joins each packet with as many of those behind it as can be.
@@ -243,8 +243,11 @@ func joinIsItsTwin(t *rapid.T) {
 	}
 	pkts = disturb(t, pkts)
 	want := slowJoin(pkts)
+	if rapid.Bool().Draw(t, "in one memory") {
+		pkts = inOneMemory(pkts, rapid.IntRange(0, 50).Draw(t, "gap"))
+	}
 	c := Coalescer{UDP: true}
-	got := c.Join(pkts)
+	got := joinAll(&c, pkts)
 	for _, list := range [][]Packet{want, got} { // a hint of how long the headers are comes from whoever wrote it
 		for i := range list {
 			if h, ok := slowHeaders(list[i].Frame); ok && list[i].Offload.Segmented() {

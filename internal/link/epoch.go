@@ -26,6 +26,9 @@ func (in *inbound) key(epoch uint8) *epochKey {
 	return nil
 }
 
+// slides tells whether datagrams may be decrypted to memory in front of them that overlaps them.
+func (in *inbound) slides() bool { return in.cur.slides }
+
 // used is told each key that opened a datagram. The peer having moved on, so do we; the epoch before the last is forgotten.
 func (in *inbound) used(k *epochKey) error {
 	if k != in.next {

@@ -17,6 +17,7 @@ type epochKey struct {
 	epoch  uint64
 	cipher Cipher
 	form   sealer
+	slides bool // form decrypts to memory that begins before the datagram and overlaps it
 	iv     [nonceLen]byte
 	secret [secretLen]byte // the next epoch's secret is derived from this one
 }
@@ -48,6 +49,8 @@ func newEpochKey(c Cipher, epoch uint64, secret []byte) (*epochKey, error) {
 	if k.form, err = newSealer(c, key); err != nil {
 		return nil, fmt.Errorf("cannot set up %v: %w", c, err)
 	}
+	_, strict := k.form.(library)
+	k.slides = !strict
 	return k, nil
 }
 
@@ -80,7 +83,8 @@ func (k *epochKey) open(d []byte, h header, n *[nonceLen]byte) (body []byte, ok 
 	return k.openTo(d[headerLen:], d, h, n)
 }
 
-// openTo decrypts to dst, which has room for all of the datagram but its header and is that part of it or lies elsewhere.
+// openTo decrypts to dst, which has room for all of the datagram but its header and is that part of it or lies elsewhere, or,
+// with a cipher that slides, begins before it.
 func (k *epochKey) openTo(dst, d []byte, h header, n *[nonceLen]byte) (body []byte, ok bool) {
 	k.nonce(n, h.lane, h.counter)
 	ok = k.form.Open(dst, d[headerLen:], n, (*[headerLen]byte)(d))

@@ -37,18 +37,19 @@ type receiver struct {
 	segs  []int
 	from  []netip.AddrPort
 
-	pieces  ether.Coalescer
 	now     time.Time
-	cur     *Link          // whose receive lock is held
-	pkts    []ether.Packet // opened for cur, not delivered yet
-	joined  []*partial     // memory behind some of them
-	parting *bye           // cur's peer said bye in this run
+	cur     *Link           // whose receive lock is held
+	pkts    ether.Coalescer // opened for cur, not delivered yet
+	joined  []*partial      // memory behind some of them
+	parting *bye            // cur's peer said bye in this run
+	covered [ahead]byte     // what a datagram that is opened ahead lies over
 }
 
 func newReceiver(e *Endpoint, in *inlet, sock Socket) *receiver {
 	r := &receiver{e: e, inlet: in, sock: sock}
-	for range readBufs {
-		r.bufs = append(r.bufs, make([]byte, readSize))
+	memory := make([]byte, readBufs*readSize)
+	for i := range readBufs { // with all memory behind it as capacity, where pieces are joined
+		r.bufs = append(r.bufs, memory[i*readSize:(i+1)*readSize])
 	}
 	r.sizes, r.segs, r.from = make([]int, readBufs), make([]int, readBufs), make([]netip.AddrPort, readBufs)
 	return r
@@ -101,9 +102,12 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 			return
 		}
 		l.rx.mu.Lock()
-		r.cur = l
+		r.cur, r.pkts.UDP = l, r.e.joinUDP.Load()
 	}
-	body, ok := l.open(d, h, from, r.now)
+	if h.kind == dgramRecords && r.openAhead(l, d, h, from) {
+		return
+	}
+	body, ok := l.open(d[headerLen:], d, h, from, r.now)
 	if !ok {
 		return
 	}
@@ -117,8 +121,9 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 	}
 }
 
-// open authenticates a datagram and takes note of it: replay window, epoch, address, sign of life. The receive lock is held.
-func (l *Link) open(d []byte, h header, from netip.AddrPort, now time.Time) ([]byte, bool) {
+// open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address, sign of life. The
+// receive lock is held.
+func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, now time.Time) ([]byte, bool) {
 	rx, at := &l.rx, laneIndex(h.lane)
 	w := rx.windows[at]
 	if w != nil && !w.fresh(h.counter) {
@@ -130,7 +135,7 @@ func (l *Link) open(d []byte, h header, from netip.AddrPort, now time.Time) ([]b
 		l.authFailed.Add(1)
 		return nil, false
 	}
-	body, ok := key.open(d, h, &rx.nonce)
+	body, ok := key.openTo(dst, d, h, &rx.nonce)
 	if !ok {
 		l.authFailed.Add(1)
 		return nil, false
@@ -180,12 +185,14 @@ func (r *receiver) records(l *Link, lane uint16, body []byte) {
 			rec = p.head
 			rec.bytes = p.buf
 		}
-		r.pkts = l.take(r.pkts, rec)
+		if p, ok := l.take(rec); ok {
+			r.pkts.Add(p)
+		}
 	}
 }
 
-// take counts a whole frame that arrived and appends it, unless it has come too far.
-func (l *Link) take(pkts []ether.Packet, rec record) []ether.Packet {
+// take counts a whole frame that arrived; false when it has come too far.
+func (l *Link) take(rec record) (ether.Packet, bool) {
 	p := ether.Packet{Frame: rec.bytes, Offload: rec.offload, Hops: rec.hops}
 	frames := uint64(1)
 	if p.Offload.Segmented() {
@@ -194,9 +201,9 @@ func (l *Link) take(pkts []ether.Packet, rec record) []ether.Packet {
 	l.received.Add(frames)
 	if rec.hops > maxHops {
 		l.drop(DropHopLimit, frames)
-		return pkts
+		return p, false
 	}
-	return append(pkts, p)
+	return p, true
 }
 
 // deliver gives the collected run to the node and lets go of the link. Pieces of one super-frame that came in one batch go
@@ -208,14 +215,9 @@ func (r *receiver) deliver() {
 	}
 	r.cur = nil
 	l.rx.mu.Unlock()
-	pkts := r.pkts
-	if len(pkts) > 1 {
-		r.pieces.UDP = r.e.joinUDP.Load()
-		pkts = r.pieces.Join(pkts)
-	}
+	pkts := r.pkts.Take()
 	l.hand(r.inlet, pkts)
-	clear(r.pkts)
-	r.pkts = r.pkts[:0]
+	clear(pkts)
 	if len(r.joined) > 0 {
 		l.rx.mu.Lock()
 		for i, p := range r.joined {

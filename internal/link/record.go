@@ -96,7 +96,7 @@ func recordSize(b []byte) int {
 	return n
 }
 
-// parseRecord reads the record at the start of b and returns what follows it. Padding ends a datagram: rest is nil and
+// parseRecord reads the record at the start of b and returns what follows it; r.bytes keeps b's capacity. Padding ends a datagram: rest is nil and
 // r.flags is recPadding.
 func parseRecord(b []byte) (r record, rest []byte, err error) {
 	if len(b) > 0 && b[0] == recPadding {
@@ -123,6 +123,6 @@ func parseRecord(b []byte) (r record, rest []byte, err error) {
 		}
 		n += pieceHead
 	}
-	r.bytes = b[n:size:size]
+	r.bytes = b[n:size]
 	return r, b[size:], nil
 }

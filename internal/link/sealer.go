@@ -17,7 +17,8 @@ type sealer interface {
 	// Seal encrypts src to dst, which has room for tagLen bytes more, and authenticates it and head. dst begins where src
 	// does or does not overlap it.
 	Seal(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte)
-	// Open decrypts src, the tag at its end, to dst, which has room for as much; false when it was not sealed so.
+	// Open decrypts src, the tag at its end, to dst, which has room for as much; false when it was not sealed so. dst begins
+	// where src does, or does not overlap it, or, if not with library, begins before it.
 	Open(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte) bool
 }
 
@@ -27,18 +28,24 @@ func newSealer(c Cipher, key []byte) (sealer, error) {
 		return standard(chacha20poly1305.New(key))
 	case !c.known():
 		return nil, fmt.Errorf("%v is unknown", c)
-	case c != Trusted && gcm.Available():
+	}
+	form, err := newGCM(key)
+	if c == Trusted && err == nil {
+		form = openly{form, crc32.MakeTable(crc32.Castagnoli)}
+	}
+	return form, err
+}
+
+// newGCM is AES-GCM in the fastest form that this processor has.
+func newGCM(key []byte) (sealer, error) {
+	if gcm.Available() {
 		return gcm.New(key)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
 	}
-	aead, err := cipher.NewGCM(block)
-	if c == Trusted {
-		return openly{aead, crc32.MakeTable(crc32.Castagnoli)}, err
-	}
-	return standard(aead, err)
+	return standard(cipher.NewGCM(block))
 }
 
 // library is a cipher of the standard library, or one like it.
@@ -59,20 +66,20 @@ func (l library) Open(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]b
 // SP 800-38D), with the CRC32C of the text (RFC 9260 appendix A) added to its last four bytes: who has no key can make no
 // head, and chance damages no text unnoticed.
 type openly struct {
-	aead cipher.AEAD
-	crc  *crc32.Table
+	mac sealer // of nothing but the head
+	crc *crc32.Table
 }
 
 func (o openly) Seal(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte) {
 	n := copy(dst, src)
-	tag := o.aead.Seal(dst[n:n], nonce[:], nil, head[:])
-	o.add(tag, dst[:n])
+	o.mac.Seal(dst[n:], nil, nonce, head)
+	o.add(dst[n:], dst[:n])
 }
 
 func (o openly) Open(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte) bool {
 	n := len(src) - tagLen
 	o.add(src[n:], src[:n])
-	if _, err := o.aead.Open(src[n:n], nonce[:], src[n:], head[:]); err != nil {
+	if !o.mac.Open(nil, src[n:], nonce, head) {
 		return false
 	}
 	copy(dst, src[:n])

@@ -2,6 +2,7 @@ package link
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -238,7 +239,10 @@ func (l *Link) streamRecords(b []byte, pkts []ether.Packet) (_ []ether.Packet, u
 			parting = l.houseMessage(rec.bytes, now, nil)
 			continue
 		}
-		pkts = l.take(pkts, rec)
+		if p, ok := l.take(rec); ok {
+			p.Frame = slices.Clip(p.Frame)
+			pkts = append(pkts, p)
+		}
 	}
 	return pkts, used, parting, nil
 }

@@ -93,7 +93,7 @@ func (k *Key) Seal(dst, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) 
 }
 
 // Open decrypts src, which ends with its tag, to dst. It returns false, and zeros in dst, where src and head are not what was
-// sealed. dst and src begin at the same place or do not overlap.
+// sealed. dst begins where src does or before it, or does not overlap it.
 func (k *Key) Open(dst, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) bool {
 	if len(src) < Overhead {
 		return false

@@ -1,0 +1,52 @@
+package link
+
+import (
+	"net/netip"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// ahead is how many bytes in front of a piece's payload a datagram that is opened ahead may lie over: the record's head and
+// the piece's own headers.
+const ahead = pieceRoom + 128
+
+// openAhead opens a datagram where its payload belongs if it carries the next piece of the super-frame that is being joined,
+// so that no byte of it has to be moved. The headers in front lie over the end of the piece before, which is put back as soon
+// as they have been compared. It returns false, and has done nothing, where there is nothing to join with.
+func (r *receiver) openAhead(l *Link, d []byte, h header, from netip.AddrPort) bool {
+	grown, headers, payload := r.pkts.Open()
+	room := pieceRoom + headers
+	if len(d) > headerLen+room+payload+padUpTo+tagLen { // several records
+		return false
+	}
+	if len(grown) < room || room > ahead || !l.rx.keys.slides() || !ether.Behind(grown, d) {
+		return false
+	}
+	dst := grown[len(grown)-room : cap(grown)]
+	covered := r.covered[:copy(r.covered[:room], dst)]
+	body, ok := l.open(dst, d, h, from, r.now)
+	switch {
+	case !ok:
+		copy(dst, covered)
+	case r.follows(l, body, headers):
+		copy(dst, covered)
+	default: // it is something else: to where it would have been opened otherwise
+		body = d[headerLen:][:copy(d[headerLen:], body)]
+		copy(dst, covered)
+		r.records(l, h.lane, body)
+	}
+	return true
+}
+
+// follows takes an opened datagram that carries nothing but the next piece, whose payload lies in its place.
+func (r *receiver) follows(l *Link, body []byte, headers int) bool {
+	rec, rest, err := parseRecord(body)
+	if err != nil || rec.flags != recOffload || len(rest) > 0 && rest[0] != recPadding || len(rec.bytes) <= headers || rec.hops > maxHops {
+		return false
+	}
+	if !r.pkts.Grow(&ether.Packet{Frame: rec.bytes, Offload: rec.offload, Hops: rec.hops}) {
+		return false
+	}
+	l.received.Add(1)
+	return true
+}
