@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"time"
 
@@ -55,10 +54,9 @@ func newReceiver(e *Endpoint, in *inlet, sock Socket) *receiver {
 	return r
 }
 
-// run reads until the socket is closed, on a thread of its own: its memory stays near.
+// run reads until the socket is closed.
 func (r *receiver) run() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	var turn Turn
 	for {
 		n, err := r.sock.ReadBatch(r.bufs, r.sizes, r.segs, r.from)
 		if errors.Is(err, net.ErrClosed) {
@@ -68,6 +66,7 @@ func (r *receiver) run() error {
 			return err
 		}
 		r.now = time.Now()
+		turn.At(r.now)
 		for i := range n {
 			rest, seg := r.bufs[i][:r.sizes[i]], r.segs[i]
 			if seg <= 0 {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"time"
 
+	"github.com/virtuoso-vnet/virtuoso/internal/link"
 	"github.com/virtuoso-vnet/virtuoso/internal/port"
 )
 
@@ -67,21 +67,20 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 	}
 }
 
-// readPort is the goroutine of one port queue. It has a thread of its own: it blocks in system calls, and would else come out
-// of each on whichever thread is free, where nothing of its memory is near.
+// readPort is the goroutine of one port queue.
 func (n *Node) readPort(ctx context.Context, w *worker, at *localPort, q int) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	select {
 	case <-n.ready:
 	case <-ctx.Done():
 		return nil
 	}
 	batch := port.NewBatch(readBatch)
+	var turn link.Turn
 	for {
 		switch err := at.port.Read(q, batch); {
 		case err == nil:
 			w.run(at.side, batch.Packets)
+			turn.At(time.Now())
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
