@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// turnLong is how long a worker runs before it lets the scheduler choose anew: well below the 10 ms (forcePreemptNS of the
-// runtime) after which its watchman, who counts only such choices and no system calls, would wake up every 20 µs to take the
-// place of a worker that has been in none away from it.
+// turnLong is how long a worker goes on before it lets the scheduler choose anew: well below 10 ms, the runtime's
+// forcePreemptNS. A worker is in and out of system calls all the time, which that clock does not count as a choice; once it
+// has run down, the runtime's watchman wakes up every 20 µs and takes the worker's place in the scheduler away.
 const turnLong = 4 * time.Millisecond
 
 // Turn is for the loop of a worker that reads without end: it ends the worker's turn before the scheduler would. It belongs

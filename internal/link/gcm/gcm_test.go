@@ -59,6 +59,12 @@ func agree(t *testing.T, k *Key, aead cipher.AEAD, nonce [NonceLen]byte, head [H
 			t.Fatalf("%d bytes: what lies beside them has changed", len(text))
 		}
 	}
+	for _, before := range []int{1, 63, 110, 256} {
+		slid := append(bytes.Repeat([]byte{0x5a}, before), want...)
+		if !k.Open(slid, slid[before:], &nonce, &head) || !bytes.Equal(slid[:len(text)], text) {
+			t.Fatalf("%d bytes do not open to memory that begins %d bytes before them", len(text), before)
+		}
+	}
 	bad := bytes.Clone(want)
 	bad[int(nonce[0])%len(bad)] ^= 1 << (nonce[1] % 8)
 	if k.Open(plain[guard:], bad, &nonce, &head) {
