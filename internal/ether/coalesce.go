@@ -73,6 +73,16 @@ func (c *Coalescer) Take() []Packet {
 	return out
 }
 
+// Join returns the packets joined, in memory of its own where they are, whatever lies between them. What it returns is valid
+// until the next call, and as long as the packets it was given.
+func (c *Coalescer) Join(pkts []Packet) []Packet {
+	for _, p := range pkts {
+		p.Frame = slices.Clip(p.Frame)
+		c.Add(p)
+	}
+	return c.Take()
+}
+
 // close ends the open row.
 func (c *Coalescer) close() {
 	if c.grown == nil {

@@ -16,13 +16,6 @@ func drawJoinable(t *rapid.T) shape {
 	return s
 }
 
-func joinAll(c *Coalescer, pkts []Packet) []Packet {
-	for _, p := range pkts {
-		c.Add(p)
-	}
-	return c.Take()
-}
-
 // inOneMemory lays packets one behind the other, as a receiver has them.
 func inOneMemory(pkts []Packet, gap int) []Packet {
 	var memory []byte
@@ -45,7 +38,7 @@ func TestJoinUndoesSegment(t *testing.T) {
 		s.payload = s.payload[:min(len(s.payload), maxJoined*s.gso)]
 		p := s.super()
 		c := Coalescer{UDP: true}
-		got := joinAll(&c, cutAll(t, &p, 0))
+		got := c.Join(cutAll(t, &p, 0))
 		if diff := cmp.Diff([]Packet{p}, got, wholeFrames()); diff != "" {
 			t.Fatalf("(-super-frame +joined):\n%s", diff)
 		}
@@ -88,7 +81,7 @@ func TestJoinLosesNothing(t *testing.T) {
 			want = append(want, plain(pkts[i]))
 		}
 		c := Coalescer{UDP: true}
-		joined := joinAll(&c, pkts)
+		joined := c.Join(pkts)
 		for i := range joined {
 			if !joined[i].Offload.Segmented() {
 				got = append(got, plain(joined[i]))
@@ -121,7 +114,7 @@ func TestJoinStopsAtTheLongestPacket(t *testing.T) {
 		pkts = append(pkts, s.build(s.payload, i, uint32(i*1400), tcpACK))
 	}
 	c := Coalescer{UDP: true}
-	got := joinAll(&c, pkts)
+	got := c.Join(pkts)
 	if len(got) != 3 || got[0].Frames() != 46 || got[1].Frames() != 46 || got[2].Frames() != 8 {
 		t.Fatalf("%d packets, the first of %d frames", len(got), got[0].Frames())
 	}
@@ -134,7 +127,7 @@ func TestJoinTakesAsManyDatagramsAsAnyKernel(t *testing.T) {
 		pkts = append(pkts, s.build(s.payload, i, 0, 0))
 	}
 	c := Coalescer{UDP: true}
-	got := joinAll(&c, pkts)
+	got := c.Join(pkts)
 	if len(got) != 3 || got[0].Frames() != maxJoined || got[1].Frames() != maxJoined || got[2].Offload.Segmented() {
 		t.Fatalf("%d packets, the first of %d frames", len(got), got[0].Frames())
 	}
@@ -147,11 +140,11 @@ func TestDatagramsStayAloneWhereNobodyTakesThemAsOne(t *testing.T) {
 	s := shape{udp: true, payload: make([]byte, 18), gso: 18}
 	pkts := []Packet{s.build(s.payload, 0, 0, 0), s.build(s.payload, 1, 0, 0)}
 	var c Coalescer
-	if got := joinAll(&c, pkts); len(got) != 2 {
+	if got := c.Join(pkts); len(got) != 2 {
 		t.Fatalf("%d packets of 2", len(got))
 	}
 	c.UDP = true
-	if got := joinAll(&c, pkts); len(got) != 1 || got[0].Frames() != 2 {
+	if got := c.Join(pkts); len(got) != 1 || got[0].Frames() != 2 {
 		t.Fatalf("%d packets, wanted as one", len(got))
 	}
 }
@@ -163,8 +156,8 @@ func BenchmarkJoin(b *testing.B) {
 	c := Coalescer{UDP: true}
 	b.ReportAllocs()
 	b.SetBytes(int64(len(p.Frame)))
-	for b.Loop() { // apart, so that they stay what they are
-		if len(joinAll(&c, pkts)) != 1 {
+	for b.Loop() {
+		if len(c.Join(pkts)) != 1 {
 			b.Fatal("not joined")
 		}
 	}
@@ -178,7 +171,7 @@ func FuzzJoin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte, start, offset uint16) {
 		o := Offload{Flags: NeedsChecksum, CsumStart: start, CsumOffset: offset}
 		c := Coalescer{UDP: true}
-		joined := joinAll(&c, []Packet{{Frame: a, Offload: o}, {Frame: b, Offload: o}})
+		joined := c.Join([]Packet{{Frame: a, Offload: o}, {Frame: b, Offload: o}})
 		if len(joined) == 2 {
 			return
 		}
