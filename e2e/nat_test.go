@@ -136,6 +136,9 @@ func TestPairsThroughTranslators(t *testing.T) {
 			t.Errorf("frames between %s and %s go over %s, and the Proxy knows of the pair: %q", hosts[r.a].text(), hosts[r.b].text(), got, known)
 		}
 		t.Logf("%-16s %-16s %-4s %8v %s", hosts[r.a].text(), hosts[r.b].text(), got, took.Round(10*time.Millisecond), why)
+		if known := w.unlinkable(r.a, r.b); known != "" && !strings.Contains(known, "no answer") {
+			t.Errorf("why %s and %s cannot be linked is not told: %s", hosts[r.a].text(), hosts[r.b].text(), known)
+		}
 		if got != r.want {
 			t.Errorf("frames between %s and %s go over %s, want %s; %s", hosts[r.a].text(), hosts[r.b].text(), got, r.want, why)
 		}

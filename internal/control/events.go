@@ -52,7 +52,7 @@ func (Send) changeEffect()      {}
 func (Committed) changeEffect() {}
 func (Done) changeEffect()      {}
 
-// PreparedEvent is what can happen to a Prepared: Asked, LinkProved, LinkFailed, RulesEdited, ProxyLost, ProxyBack or Tick.
+// PreparedEvent is what can happen to a Prepared: Asked, LinkProved, LinkTrouble, LinkFailed, RulesEdited, ProxyLost, ProxyBack or Tick.
 type PreparedEvent interface{ preparedEvent() }
 
 // PreparedEffect is what a Prepared wants done: OpenLink, EditRules, CloseLink or Respond.
@@ -65,6 +65,11 @@ type (
 	LinkProved struct {
 		Peer    overlay.Name
 		Existed bool // it stood before OpenLink: it is not closed when the change is taken back
+	}
+	// LinkTrouble says what stands in the way of a link asked for by OpenLink that is still being tried.
+	LinkTrouble struct {
+		Peer  overlay.Name
+		Error string
 	}
 	// LinkFailed says that a link asked for by OpenLink could not be opened or proven. After LinkProved it is ignored: a
 	// link that dies later is the data plane's business.
@@ -111,6 +116,7 @@ type (
 
 func (Asked) preparedEvent()       {}
 func (LinkProved) preparedEvent()  {}
+func (LinkTrouble) preparedEvent() {}
 func (LinkFailed) preparedEvent()  {}
 func (RulesEdited) preparedEvent() {}
 func (ProxyLost) preparedEvent()   {}

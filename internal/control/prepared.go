@@ -41,6 +41,12 @@ func (n *Prepared) Step(now time.Time, ev PreparedEvent) []PreparedEffect {
 		n.linkSettled(now, ev.Peer, func(l *heldLink) {
 			l.state, l.ours = linkUp, !ev.Existed || n.disown(ev.Peer)
 		})
+	case LinkTrouble:
+		for _, h := range n.held {
+			if l := h.link(ev.Peer); h.phase == preparing && l != nil && l.state == linkOpening {
+				l.why = ev.Error
+			}
+		}
 	case LinkFailed:
 		n.linkSettled(now, ev.Peer, func(l *heldLink) { l.state, l.why = linkBad, ev.Error })
 	case RulesEdited:
@@ -97,7 +103,7 @@ func (n *Prepared) tick(now time.Time) {
 		case preparing:
 			for _, l := range h.links {
 				if l.state == linkOpening {
-					l.state, l.why = linkBad, fmt.Sprintf("not proven within %v", linkTimeout)
+					l.state, l.why = linkBad, late(l.why)
 				}
 			}
 			if h.editing { // the owner never answered: it cannot be trusted to have done it
@@ -114,6 +120,14 @@ func (n *Prepared) tick(now time.Time) {
 			n.respond(h, reply)
 		}
 	}
+}
+
+// late says why a link was given up that is still being opened, as far as that is known.
+func late(trouble string) string {
+	if trouble == "" {
+		return fmt.Sprintf("not proven within %v", linkTimeout)
+	}
+	return fmt.Sprintf("not proven within %v: %s", linkTimeout, trouble)
 }
 
 func (n *Prepared) asked(now time.Time, r StageRequest) {

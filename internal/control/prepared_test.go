@@ -80,7 +80,8 @@ func TestPrepared(t *testing.T) {
 		"a link takes too long": {
 			{0, asked(StagePrepare), "open link to b\n edit rules for prepare +[11] -[]"},
 			{0, edited(StagePrepare), ""},
-			{4000 * ms, Tick{}, undo + "change could not be prepared\n reply prepare ok=false: cannot open link to b: not proven within 4s"},
+			{3000 * ms, LinkTrouble{"b", "no answer over udp"}, ""},
+			{4000 * ms, Tick{}, undo + "change could not be prepared\n reply prepare ok=false: cannot open link to b: not proven within 4s: no answer over udp"},
 			{4001 * ms, LinkProved{Peer: "b"}, ""},
 		},
 		"rules are refused": {

@@ -29,6 +29,9 @@ type Target struct {
 	Carrier Carrier
 	Kind    Kind
 	Owner   any // not nil: the link is started for it before the peer can send
+
+	// Trouble is told why udp failed, when tcp is tried next. nil does nothing.
+	Trouble func(error)
 }
 
 // refusedError is the peer's own no. Trying another carrier would not change it.
@@ -75,6 +78,9 @@ func (e *Endpoint) dial(ctx context.Context, t Target) (*Link, error) {
 	why := "udp failed: " + err.Error()
 	if errors.Is(err, context.DeadlineExceeded) {
 		why = fmt.Sprintf("udp got no answer in %v", udpPatience)
+	}
+	if t.Trouble != nil {
+		t.Trouble(fmt.Errorf("over udp: %w", err))
 	}
 	l, tcpErr := e.race(ctx, t, why, e.dialTCP)
 	if tcpErr != nil {
@@ -143,17 +149,17 @@ var errOutrun = errors.New("another address was quicker")
 func (e *Endpoint) dialUDP(ctx context.Context, t Target, to netip.AddrPort, why string, claim func() bool) (*Link, error) {
 	conn, err := e.transport.Dial(ctx, net.UDPAddrFromAddrPort(to), e.identity.Load().TLS(t.Peer, alpnQUIC), quicConfig())
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w", to, err)
+		return nil, cause(to, false, err)
 	}
 	shut := func(reason string) { _ = conn.CloseWithError(quicClosed, reason) }
 	defer context.AfterFunc(ctx, func() { shut("given up") })()
 	l, err := e.callUDP(ctx, t, to, why, conn, shut, claim)
 	if err != nil {
 		shut("set-up failed")
-		if cause := ctx.Err(); cause != nil {
-			err = errors.Join(cause, err)
+		if over := ctx.Err(); over != nil {
+			err = errors.Join(over, err)
 		}
-		return nil, fmt.Errorf("%v: %w", to, err)
+		return nil, cause(to, true, err)
 	}
 	return l, nil
 }
@@ -284,10 +290,10 @@ func expect(stream io.Reader, want uint8) ([]byte, error) {
 func (e *Endpoint) dialTCP(ctx context.Context, t Target, to netip.AddrPort, why string, claim func() bool) (*Link, error) {
 	l, err := e.callTCP(ctx, t, to, why, claim)
 	if err != nil {
-		if cause := ctx.Err(); cause != nil {
-			err = errors.Join(cause, err)
+		if over := ctx.Err(); over != nil {
+			err = errors.Join(over, err)
 		}
-		return nil, fmt.Errorf("%v: %w", to, err)
+		return nil, cause(to, false, err)
 	}
 	return l, nil
 }

@@ -187,7 +187,7 @@ func (k *keeper) dial(ctx context.Context, carrier link.Carrier) error {
 	if err != nil {
 		return err
 	}
-	l, err := k.n.endpoint.Dial(ctx, link.Target{Peer: string(k.slot.peer), Addrs: addrs, Carrier: carrier, Kind: k.slot.kind})
+	l, err := k.n.endpoint.Dial(ctx, link.Target{Peer: string(k.slot.peer), Addrs: addrs, Carrier: carrier, Kind: k.slot.kind, Trouble: k.trouble})
 	if err != nil {
 		return err
 	}
@@ -203,6 +203,16 @@ func (k *keeper) dial(ctx context.Context, carrier link.Carrier) error {
 		return err
 	}
 	return nil // what it replaces retires when the far end has answered
+}
+
+// trouble tells whoever waits for the slot what is in the way so far.
+func (k *keeper) trouble(err error) {
+	k.n.do(func(s *state) {
+		if k.slot.current.Load() == nil {
+			k.slot.lastErr = err.Error()
+			s.stages.step(control.LinkTrouble{Peer: k.slot.peer, Error: err.Error()})
+		}
+	})
 }
 
 // failed tells whoever waits for the slot.
