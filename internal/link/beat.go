@@ -19,8 +19,9 @@ const (
 	upkeepTries = 5 // unanswered ones after which the path counts as narrower: one in 10^5 is by chance at 5 % loss
 	upkeepID    = 0 // of these probes; those of Prove count from 1
 
-	// linger is how long a dead link stays known: one that the peer closed still delivers stragglers, one that this end
-	// closed answers each heartbeat with another bye, as the first may have been lost.
+	// linger is how long a dead link stays known: one that the peer closed still delivers stragglers. Meanwhile each end
+	// repeats its last words with every heartbeat's time, as the first may have been lost: without them the other end
+	// cannot know how many of the last frames it missed.
 	linger = time.Second
 )
 
@@ -140,11 +141,9 @@ func (l *Link) turn() bool {
 
 // clear takes a dead link down: says bye, closes what carries it, and takes it out of the endpoint's tables.
 func (l *Link) clear() {
-	if !l.byPeer {
-		l.sendHouse(0, l.bye().put)
-	}
+	l.sendHouse(0, l.bye().put)
 	if l.stream != nil {
-		l.stream.finish(!l.byPeer)
+		l.stream.finish()
 	}
 	l.control.shut(l.bye().lastWords())
 	if l.stream == nil {

@@ -300,6 +300,7 @@ func (e *Endpoint) admit(l *Link) error {
 func (e *Endpoint) forget(l *Link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	l.still.Store(true)
 	delete(e.sessions, l)
 	delete(e.lingers, l)
 	l.left.Do(func() {
@@ -315,17 +316,29 @@ func (e *Endpoint) forget(l *Link) {
 	}
 }
 
-// forgetLater does so when it has lingered.
+// forgetLater does so when it has lingered, and repeats its last words until then.
 func (e *Endpoint) forgetLater(l *Link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.sessions, l)
-	if !e.closed {
-		e.lingers[l] = time.AfterFunc(linger, func() {
+	if e.closed {
+		l.still.Store(true)
+		return
+	}
+	left := linger
+	e.lingers[l] = time.AfterFunc(beatEvery, func() {
+		if left -= beatEvery; left <= 0 {
 			l.shut.Store(true)
 			e.forget(l)
-		})
-	}
+			return
+		}
+		l.sendHouse(0, l.bye().put)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if t, ok := e.lingers[l]; ok {
+			t.Reset(beatEvery)
+		}
+	})
 }
 
 func (e *Endpoint) byID(id LinkID) *Link { return (*e.byLinkID.Load())[id] }

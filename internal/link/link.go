@@ -62,7 +62,9 @@ type Link struct {
 	remote atomic.Pointer[netip.AddrPort] // where replies go: the peer's last authenticated address
 	size   atomic.Int32                   // bytes of the largest datagram the path takes
 	owner  atomic.Pointer[ownerBox]       // nil until Start
-	shut   atomic.Bool                    // this end has closed: nothing is sent or delivered any more
+	mute   atomic.Bool                    // the link is dead: nothing is sent any more
+	shut   atomic.Bool                    // this end has closed: nothing is delivered any more
+	still  atomic.Bool                    // it is forgotten: its account changes no more
 
 	tx    atomic.Pointer[epochKey] // stored by the heartbeat goroutine only
 	lanes []txLane                 // each its worker's
@@ -87,7 +89,6 @@ type Link struct {
 	ending sync.Once
 	done   chan struct{} // closed by end
 	err    error         // why; set before done is closed
-	byPeer bool          // the peer said bye: stragglers may follow; set before done is closed
 }
 
 // ownerBox lets an owner of any type sit behind an atomic pointer.
@@ -185,6 +186,9 @@ func (l *Link) Err() error {
 	}
 }
 
+// Settled says that the link is dead and nothing of it can arrive any more, so that Stats changes no more.
+func (l *Link) Settled() bool { return l.still.Load() }
+
 // ErrClosed is what the error of a link that one of its ends closed wraps.
 var ErrClosed = errors.New("link closed")
 
@@ -207,10 +211,11 @@ func (e *closedError) Unwrap() error { return ErrClosed }
 // Close ends the link gracefully: the peer is told the reason and how many frames were sent. It does not wait.
 func (l *Link) Close(reason string) { l.end(&closedError{reason: reason}, false) }
 
-// end makes the link dead, once. Its heartbeat goroutine clears up.
+// end makes the link dead, once; by the peer's bye, stragglers may follow. Its heartbeat goroutine clears up.
 func (l *Link) end(err error, byPeer bool) {
 	l.ending.Do(func() {
-		l.err, l.byPeer = err, byPeer
+		l.err = err
+		l.mute.Store(true)
 		if !byPeer {
 			l.shut.Store(true)
 		}
@@ -225,7 +230,7 @@ func (l *Link) clock(now time.Time) time.Duration { return now.Sub(l.since) }
 // packets are the caller's again on return.
 func (l *Link) Send(lane int, pkts []ether.Packet) {
 	out := l.e.lanes[lane]
-	if l.shut.Load() {
+	if l.mute.Load() {
 		l.drop(DropClosed, framesOf(pkts))
 		return
 	}

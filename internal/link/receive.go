@@ -257,9 +257,6 @@ func (l *Link) houseMessage(b []byte, now time.Time, parting *bye) *bye {
 	case houseBeat:
 		if m, err := parseBeat(b); err == nil {
 			l.told(m, now)
-			if l.stream == nil && l.shut.Load() && l.Err() != nil {
-				l.sendHouse(0, l.bye().put)
-			}
 		}
 	case houseProbe:
 		if m, err := parseProbe(b); err == nil {
@@ -312,9 +309,10 @@ func (l *Link) told(m beat, now time.Time) {
 // rttWeight is how many heartbeats the smoothed round trip remembers, as TCP's does (RFC 6298 §2).
 const rttWeight = 8
 
-// farewell ends the link on the peer's word, with the last account of what it sent.
+// farewell ends the link on the peer's word, with the last account of what it sent. It comes several times, and on two ways.
 func (l *Link) farewell(m bye) {
-	l.peers.frames.Store(m.frames)
+	for was := l.peers.frames.Load(); m.frames > was && !l.peers.frames.CompareAndSwap(was, m.frames); was = l.peers.frames.Load() {
+	}
 	l.peers.final.Store(true)
 	l.end(&closedError{byPeer: true, reason: m.reason}, true)
 }

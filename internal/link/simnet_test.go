@@ -420,3 +420,34 @@ func frames(first, count int) (list []ether.Packet) {
 	}
 	return list
 }
+
+// A link may die because one direction of its path is gone. What the peer sent into it meanwhile is known in the end: both
+// repeat their last words until nobody remembers the link. A dead tcp connection cannot say what it still held.
+func TestTheAccountOfALinkThatDies(t *testing.T) {
+	simulate(t, wan.Path{Delay: 5 * time.Millisecond}, func(t *testing.T, w *world) {
+		out, in := dial(t, w.a, w.b, UDP)
+		w.net.CutOneWay(addrB, addrA)
+		cut := time.Now()
+		for out.Err() == nil || in.Err() == nil { // each finds out by itself, and sends until then
+			out.Send(0, []ether.Packet{frame(0, 500)})
+			in.Send(0, []ether.Packet{frame(0, 500)})
+			time.Sleep(time.Millisecond)
+		}
+		t.Logf("dead after %v: %v; %v", time.Since(cut), out.Err(), in.Err())
+		time.Sleep(beatEvery)
+		w.net.Heal(addrA, addrB)
+		time.Sleep(2 * linger)
+		if !out.Settled() || !in.Settled() {
+			t.Fatal("they are not forgotten")
+		}
+		for _, one := range [][2]Stats{{out.Stats(), in.Stats()}, {in.Stats(), out.Stats()}} {
+			here, there := one[0], one[1]
+			if here.PeerFramesSent != there.FramesSent || here.FramesReceived+here.WireLost != there.FramesSent {
+				t.Errorf("%d frames were sent; account: %+v", there.FramesSent, here)
+			}
+		}
+		if in.Stats().FramesSent == 0 || out.Stats().FramesReceived == in.Stats().FramesSent {
+			t.Error("nothing was lost: the test proves nothing")
+		}
+	})
+}

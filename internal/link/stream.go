@@ -48,6 +48,10 @@ func (o *outbox) sendStream(l *Link, pkts []ether.Packet) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.last {
+		l.drop(DropClosed, framesOf(pkts))
+		return
+	}
 	if len(s.pending) > 0 && now.Sub(s.oldest) > streamAge {
 		l.drop(DropFull, framesOf(pkts))
 		return
@@ -160,22 +164,20 @@ func nextLimit(limit, n int, took time.Duration) int {
 	return limit
 }
 
-// finish ends the connection. A polite end lets the last records out, and waits for the peer to close in turn: data that
-// arrives at a closed socket would make the kernel reset the connection, and the peer lose our last words.
-func (s *frameStream) finish(polite bool) {
+// finish ends the connection. It lets the last records out, and waits for the peer's last words: data that arrives at a closed
+// socket would make the kernel reset the connection, and the peer lose ours.
+func (s *frameStream) finish() {
 	s.mu.Lock()
 	s.last = true
 	s.poke(time.Now())
 	s.mu.Unlock()
-	if polite {
-		timeout := time.NewTimer(byeWait)
-		defer timeout.Stop()
-		for _, end := range []chan struct{}{s.written, s.read} {
-			select {
-			case <-end:
-			case <-timeout.C:
-				timeout.Reset(0)
-			}
+	timeout := time.NewTimer(byeWait)
+	defer timeout.Stop()
+	for _, end := range []chan struct{}{s.written, s.read} {
+		select {
+		case <-end:
+		case <-timeout.C:
+			timeout.Reset(0)
 		}
 	}
 	abort(s.conn)

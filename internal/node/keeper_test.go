@@ -269,3 +269,35 @@ func TestRestartWithoutTheProxy(t *testing.T) {
 		}
 	})
 }
+
+// The books balance although links die under load: what was sent into a path that took nothing is lost by the wire, and what
+// came when the link was dead already is dropped for a reason.
+func TestTheBooksBalanceWhenLinksDie(t *testing.T) {
+	inTown(t, 1, func(t *testing.T, w *town) {
+		h := w.hosts[0]
+		down := startStream(w.proxy, h)
+		for _, length := range []time.Duration{300 * time.Millisecond, 700 * time.Millisecond, 900 * time.Millisecond, 1200 * time.Millisecond} {
+			w.net.CutOneWay(w.proxy.addr, h.addr)
+			time.Sleep(length)
+			w.net.Heal(w.proxy.addr, h.addr)
+			time.Sleep(5 * time.Second)
+		}
+		sent, lost, twice := down.end(h)
+		time.Sleep(2 * time.Second)
+		var left int64
+		for _, s := range []*site{w.proxy, h} {
+			r, err := s.node.GetCounters(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := r.Total
+			left += int64(c.EdgeIn+c.Copies+c.Cuts) - int64(c.EdgeOut+c.WireLost)
+			for _, d := range c.Drops {
+				left -= int64(d.Frames)
+			}
+		}
+		if lost == 0 || twice > 0 || left != 0 {
+			t.Errorf("of %d frames %d were lost, %d came twice; %d are in no account", sent, lost, twice, left)
+		}
+	})
+}

@@ -131,10 +131,10 @@ func (s *state) retireSessions(one *slot, now time.Time) {
 	}
 }
 
-// detach forgets a session that has ended.
+// detach forgets a session that has ended; its account is open until nothing of it can arrive any more.
 func (s *state) detach(one *slot, l *link.Link) {
 	one.live = slices.DeleteFunc(one.live, func(in *session) bool { return in.l == l })
-	s.ended.add(l.Stats())
+	s.fading[l] = true
 	if err := l.Err(); err != nil {
 		one.lastErr = err.Error()
 	}
@@ -236,6 +236,7 @@ func (s *state) unwant(peer overlay.Name) {
 	one.live = nil
 	s.choose(one)
 	for _, in := range ending {
+		s.fading[in.l] = false
 		in.l.Close("no longer wanted")
 	}
 	s.saveLinks()

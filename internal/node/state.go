@@ -55,7 +55,8 @@ type state struct {
 	stages  stages
 	lans    *lanWatch
 	under   underlayWatch
-	ended   linkTotals // of sessions that are gone
+	fading  map[*link.Link]bool // sessions that are out of their slots, but whose account may still change; true: detached
+	ended   linkTotals          // of those before
 	starUp  bool
 	renewal renewal
 	warning map[string]string
@@ -65,7 +66,7 @@ func newState(n *Node) *state {
 	s := &state{
 		n: n, rules: map[uint64]overlay.Rule{}, byPeer: map[overlay.Name]*slot{},
 		local: map[ether.MAC]*resident{}, own: map[ether.MAC]bool{}, learnedRules: map[uint64]overlay.Rule{}, places: map[ether.MAC]control.Place{},
-		announce: map[ether.MAC]control.Sighting{}, warning: map[string]string{},
+		announce: map[ether.MAC]control.Sighting{}, warning: map[string]string{}, fading: map[*link.Link]bool{},
 	}
 	s.seals = &seals{s: s, peers: map[overlay.Name]*sealPeer{}}
 	s.traffic = newReporter(n)
@@ -227,4 +228,5 @@ func (s *state) tick(now time.Time) {
 	s.renewal.tick(now, s)
 	s.seals.tick(now)
 	s.expireSlots(now)
+	s.closeBooks()
 }

@@ -46,7 +46,20 @@ func (s *state) linkStats() linkTotals {
 			sum.add(in.l.Stats())
 		}
 	}
+	for l := range s.fading {
+		sum.add(l.Stats())
+	}
 	return sum
+}
+
+// closeBooks closes the accounts of sessions of which nothing can arrive any more.
+func (s *state) closeBooks() {
+	for l, detached := range s.fading {
+		if detached && l.Settled() {
+			s.ended.add(l.Stats())
+			delete(s.fading, l)
+		}
+	}
 }
 
 // Totals is the node's own account so far, without its links'.
