@@ -207,9 +207,10 @@ func ipNet(p netip.Prefix) *net.IPNet {
 }
 
 // openTun opens one queue of a TUN or TAP device in this network namespace, creating it if needed. It must be
-// called by a process that lives in the namespace: the descriptor belongs to it for good.
+// called by a process that lives in the namespace: the descriptor belongs to it for good. It blocks, so that the runtimes of
+// the processes it passes through do not watch it, and wake up for each packet; who reads it chooses otherwise.
 func openTun(name string, flags uint16) (*os.File, error) {
-	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", tunPath, err)
 	}

@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +53,7 @@ type startRequest struct {
 	Argv  []string
 	Env   []string
 	Dir   string
+	Slack time.Duration
 	Files int  // descriptors 0, 1, 2 and on; they come with the message
 	Exec  bool // one more descriptor follows: the executable
 }
@@ -140,6 +143,12 @@ func (in *initProc) start(r startRequest, files []*os.File) (int, error) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if r.Slack > 0 { // a child inherits it from the thread that forks
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(r.Slack), 0, 0, 0)
+		defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) // 0 is the thread's first value
+	}
 	pid, err := syscall.ForkExec(path, r.Argv, attr)
 	if err != nil {
 		return 0, fmt.Errorf("cannot run %q in %s: %w", r.Argv[0], in.name, err)

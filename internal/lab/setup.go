@@ -176,6 +176,10 @@ func (s setup) sysctls() error {
 	if !s.Router {
 		return nil
 	}
+	// A switch does not look into packets; where the kernel has the module that does, each would pass its hooks.
+	for _, family := range []string{"iptables", "ip6tables", "arptables"} {
+		_ = set("bridge/bridge-nf-call-"+family, "0")
+	}
 	_ = set("ipv4/conf/all/rp_filter", "0")
 	_ = set("ipv4/conf/default/rp_filter", "0")
 	_ = set("ipv4/conf/all/send_redirects", "0")

@@ -3,7 +3,6 @@ package patterns
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync/atomic"
 
@@ -39,6 +38,7 @@ type peer struct {
 	outbox chan letter  // the loop sends and closes, the writer receives
 	inbox  chan arrival // the reader sends and closes, the loop receives
 	quit   <-chan struct{}
+	wake   *waker // the reader's
 
 	self   int
 	bytes  uint64         // length of every exchange of this run
@@ -50,7 +50,7 @@ type peer struct {
 func newPeer(rank int, conn net.Conn, cfg *config, moved *atomic.Uint64, quit <-chan struct{}) *peer {
 	return &peer{
 		rank: rank, name: fmt.Sprintf("rank %d", rank), conn: conn, quit: quit, moved: moved,
-		self: cfg.rank, bytes: uint64(cfg.bytes), verify: cfg.verify,
+		wake: newWaker(conn), self: cfg.rank, bytes: uint64(cfg.bytes), verify: cfg.verify,
 		// A few letters: the messages of one phase and the ticks around it never wait for the writer.
 		outbox: make(chan letter, 2*window+2), inbox: make(chan arrival, 2*window+2),
 	}
@@ -85,7 +85,7 @@ func (p *peer) readLoop() {
 
 // readMessage receives one message and compares its content.
 func (p *peer) readMessage(buf []byte) (header, error) {
-	if _, err := io.ReadFull(p.conn, buf[:headerLen]); err != nil {
+	if _, err := p.wake.readFull(p.conn, buf[:headerLen]); err != nil {
 		return header{}, fmt.Errorf("rank %d hung up: %w", p.rank, err)
 	}
 	p.moved.Add(headerLen)
@@ -101,7 +101,7 @@ func (p *peer) readMessage(buf []byte) (header, error) {
 	seed := contentSeed(p.rank, p.self, h.Iteration, int(h.Phase))
 	for at := uint64(0); at < h.Length; {
 		part := buf[:min(chunk, h.Length-at)]
-		n, err := io.ReadFull(countingReader{p}, part)
+		n, err := p.wake.readFull(countingReader{p}, part)
 		if p.verify {
 			if bad := mismatch(part[:n], seed, at); bad >= 0 {
 				return h, fmt.Errorf("content from rank %d differs in iteration %d, phase %d, at byte %d of %d",

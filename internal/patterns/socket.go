@@ -3,6 +3,7 @@ package patterns
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -57,4 +58,47 @@ func congestionOf(c net.Conn) string {
 		name, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 	})
 	return strings.TrimRight(name, "\x00")
+}
+
+// waker spares a reader from being woken for every segment: MPI's libraries wait for whole messages too, and a rank that is
+// woken some thousand times a second measures its machine, not the network.
+type waker struct {
+	raw syscall.RawConn // nil where the connection has no descriptor
+	now int
+}
+
+func newWaker(c net.Conn) *waker {
+	w := &waker{}
+	if sc, ok := c.(syscall.Conn); ok {
+		w.raw, _ = sc.SyscallConn()
+	}
+	return w
+}
+
+// readFull fills b, as io.ReadFull does, and waits once where it can: for as much as is missing, or the connection's end. The
+// kernel waits for less when its buffer is smaller, and one that refuses wakes for everything (socket(7), SO_RCVLOWAT).
+func (w *waker) readFull(from io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		w.at(len(b) - n)
+		var got int
+		got, err = from.Read(b[n:])
+		n += got
+	}
+	if n == len(b) {
+		return n, nil
+	}
+	if err == io.EOF && n > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (w *waker) at(bytes int) {
+	if w.raw == nil || bytes == w.now {
+		return
+	}
+	w.now = bytes
+	_ = w.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, bytes)
+	})
 }
