@@ -25,6 +25,7 @@ require (
 
 require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
-	github.com/spf13/pflag v1.0.10 // indirect
+	github.com/spf13/pflag v1.0.10
 	golang.org/x/tools v0.47.0 // indirect
+	kernel.org/pub/linux/libs/security/libcap/psx v1.2.78
 )

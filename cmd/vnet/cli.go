@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -64,6 +65,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		}
 		c.complain(err.Error(), fmt.Sprintf("see: %s --help", cmd.CommandPath()))
 		return exitUsage
+	}
+	if errors.Is(err, fs.ErrPermission) && errors.Is(err, errUnreachable) {
+		c.complain(err.Error(), "its socket is for its own user and root; use sudo, or have root start the daemon with --api-group vnet and join that group: usermod -aG vnet "+userName()+", then log in anew")
+		return exitUnreachable
 	}
 	if errors.Is(err, errUnreachable) {
 		c.complain(err.Error(), "start one with: vnet host, or vnet proxy; or name its socket with --socket")

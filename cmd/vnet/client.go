@@ -39,7 +39,7 @@ func (c *cli) daemon() client {
 	if c.remote != "" {
 		return c.afar()
 	}
-	path := cmp.Or(c.socket, socketPath(c.overlay))
+	path := cmp.Or(c.socket, clientPath(c.overlay))
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 		if err != nil && ctx.Err() == nil {

@@ -52,6 +52,8 @@ type daemonFlags struct {
 	metrics   string           // loopback IP:PORT; empty for none
 	without   map[string]*bool // offloads that are not to be used, by name
 	uncounted bool
+	user      string // who the daemon becomes; empty: who started it
+	apiGroup  string // who may use the socket besides; empty: nobody
 	verbose   bool
 	profile   string // file for a CPU profile; empty for none
 }
@@ -78,6 +80,8 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 			panic("vnet: a flag that does not exist is to be hidden")
 		}
 	}
+	flags.StringVar(&f.user, "user", "", "once everything is open, go on as this `USER`, who gets the state directory")
+	flags.StringVar(&f.apiGroup, "api-group", "", "let members of this `GROUP` ask and command the daemon on its socket (default: its user and root only)")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event in detail")
 }
 
@@ -112,6 +116,8 @@ type daemon struct {
 	ports  []port.Port
 	boot   uint64
 	remote *server.Remote         // serves clients from afar; nil at a host
+	as     *account               // who it becomes; nil: who it is
+	group  int                    // who may use the socket besides; -1: nobody
 	next   func() (string, error) // what to type next, once it is up; nil for nothing
 
 	metrics   netip.AddrPort
@@ -158,6 +164,9 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 			return d, usagef("cannot serve totals at %q: give a loopback IP:PORT, such as 127.0.0.1:9100", f.metrics)
 		}
 	}
+	if err := f.people(d); err != nil {
+		return d, err
+	}
 	if err := os.MkdirAll(d.state, 0o700); err != nil {
 		return d, fmt.Errorf("cannot make the state directory: %w", err)
 	}
@@ -171,6 +180,19 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 		return d, fmt.Errorf("cannot write the profile: %w", err)
 	}
 	return d, pprof.StartCPUProfile(d.profile)
+}
+
+// people finds the user and the group that were named.
+func (f *daemonFlags) people(d *daemon) (err error) {
+	if d.group, err = findGroup(f.apiGroup); err != nil || f.user == "" {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return usagef("cannot become %s: only root can; leave --user away", f.user)
+	}
+	a, err := findAccount(f.user)
+	d.as = &a
+	return err
 }
 
 func (d *daemon) close() {
@@ -322,7 +344,7 @@ func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main fu
 	if socket == "" {
 		socket = socketPath(c.overlay)
 	}
-	srv := server.New(service, server.Config{Socket: socket, Metrics: d.metrics, Log: d.log})
+	srv := server.New(service, server.Config{Socket: socket, Metrics: d.metrics, Log: d.log, Group: d.group, Grouped: d.group >= 0, User: d.user()})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return main(ctx) })
 	if d.remote != nil {
@@ -339,6 +361,9 @@ func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main fu
 	group.Go(func() error {
 		select {
 		case <-srv.Ready():
+			if err := d.drop(); err != nil { // devices, sockets and files are open
+				return err
+			}
 			if err := announce(c.out, service.Name(), c.overlay, socket); err != nil || d.next == nil {
 				return err
 			}
@@ -352,6 +377,14 @@ func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main fu
 		return nil
 	}
 	return err
+}
+
+// user is whose the socket is.
+func (d *daemon) user() int {
+	if d.as != nil {
+		return d.as.uid
+	}
+	return os.Geteuid()
 }
 
 func announce(out io.Writer, name, overlay, socket string) error {

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 )
 
@@ -14,7 +17,7 @@ const defaultOverlay = "vnet"
 func socketPath(overlay string) string {
 	file := overlay + ".sock"
 	if os.Geteuid() == 0 {
-		return filepath.Join("/run/vnet", file)
+		return filepath.Join(systemSockets, file)
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "vnet", file)
@@ -36,4 +39,28 @@ func stateDir(overlay string) (string, error) {
 		return "", fmt.Errorf("cannot choose a state directory: %w; give one with --state", err)
 	}
 	return filepath.Join(home, ".local", "state", "vnet", overlay), nil
+}
+
+// systemSockets is where daemons of root serve.
+const systemSockets = "/run/vnet"
+
+// clientPath is the socket to ask at: of the user's own daemon, or else of root's, where there is one.
+func clientPath(overlay string) string {
+	own := socketPath(overlay)
+	if _, err := os.Lstat(own); err == nil {
+		return own
+	}
+	shared := filepath.Join(systemSockets, overlay+".sock")
+	if _, err := os.Lstat(shared); err == nil || errors.Is(err, fs.ErrPermission) {
+		return shared
+	}
+	return own
+}
+
+// userName is who types, for a command that they can copy.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "USER"
 }

@@ -30,7 +30,10 @@ const (
 
 // Config says where to serve.
 type Config struct {
-	Socket  string         // path of the unix socket
+	Socket  string // path of the unix socket
+	User    int    // whose it is: the user that the daemon is about to become; 0: whose it is now
+	Group   int    // if Grouped, its members may use the socket too, as if they were the user
+	Grouped bool
 	Metrics netip.AddrPort // loopback port for monitors; zero: none, the totals are on the socket only
 	Log     *slog.Logger   // nil: silent
 }
@@ -66,7 +69,7 @@ func Handler(d Daemon) http.Handler {
 
 // Run serves until ctx is done, then removes the socket. It fails at once when another daemon serves on the socket.
 func (s *Server) Run(ctx context.Context) error {
-	socket, err := listen(s.cfg.Socket, s.cfg.Log)
+	socket, err := listen(s.cfg)
 	if err != nil {
 		return err
 	}
