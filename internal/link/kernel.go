@@ -215,6 +215,8 @@ type udpSocket struct {
 	gro      offload      // several datagrams as one
 	unmarked atomic.Int64 // until when there may be some without their size, Unix ns; 0 = never
 	closed   atomic.Bool
-	users    atomic.Int32 // calls in progress, plus one until Close: the last to leave closes fd
-	reader   reader       // owned by the one goroutine that reads
+	users    atomic.Int32          // calls in progress, plus one until Close: the last to leave closes fd
+	pace     pace                  // its reader's
+	watch    atomic.Pointer[watch] // made by its reader, closed with fd
+	reader   reader                // owned by the one goroutine that reads
 }

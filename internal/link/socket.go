@@ -51,6 +51,9 @@ func (s *udpSocket) enter() bool {
 func (s *udpSocket) leave() {
 	if s.users.Add(-1) == 0 {
 		unix.Close(s.fd)
+		if w := s.watch.Load(); w != nil {
+			w.close()
+		}
 	}
 }
 
@@ -72,6 +75,7 @@ func (s *udpSocket) ReadBatch(bufs [][]byte, sizes, segs []int, from []netip.Add
 		if !s.enter() {
 			return 0, net.ErrClosed
 		}
+		s.await()
 		n, err := s.receive(bufs)
 		s.leave()
 		switch {

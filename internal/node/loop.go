@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/link"
@@ -15,6 +16,13 @@ const (
 	// tick is how often the loop looks at what is due: announcements, loop
 	// probes, prepared state that expires.
 	tick = 50 * time.Millisecond
+	// slowTick is the same while nothing happens at all: a wake-up costs some 200 µs of a core, with what the scheduler does
+	// around it. What is due then is due in seconds. A frame, or anything else that reaches the loop, ends it at once.
+	slowTick = time.Second
+	// probeTick is the same at a node with a port on a LAN, which sends a loop probe each second.
+	probeTick = 250 * time.Millisecond
+	// dozeAfter is how long nothing must have happened.
+	dozeAfter = 2 * time.Second
 	// relearn is how often workers report senders they have reported before, so
 	// that ageing (300 s) sees who is still there.
 	relearn = 60 * time.Second
@@ -43,13 +51,18 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 	s.under.tick(time.Now(), s) // before any port is read
 	s.startKeepers()
 	close(n.ready)
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	d := newDoze(n)
+	defer d.ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			s.close()
 			return nil
+		case now := <-d.ticker.C:
+			s.tick(now)
+			d.tick(now, s)
+			s.publishIfDirty()
+			continue
 		case fn := <-n.work:
 			fn(s)
 		case one := <-n.seen:
@@ -60,10 +73,67 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 			s.lans.heard(p)
 		case t := <-n.traces:
 			s.report(t)
-		case now := <-ticker.C:
-			s.tick(now)
+		case <-n.roused:
 		}
+		d.stir(time.Now())
 		s.publishIfDirty()
+	}
+}
+
+// doze is the loop's clock, which goes slowly while nothing happens. The loop owns it.
+type doze struct {
+	n      *Node
+	ticker *time.Ticker
+	slow   bool
+	last   time.Time // when something happened
+	frames uint64    // that the workers had seen by the last tick
+}
+
+func newDoze(n *Node) *doze { return &doze{n: n, ticker: time.NewTicker(tick), last: time.Now()} }
+
+// stir says that something happened.
+func (d *doze) stir(now time.Time) {
+	d.last = now
+	if d.n.dozing.Swap(false) || d.slow {
+		d.slow = false
+		d.ticker.Reset(tick)
+	}
+}
+
+// tick looks whether anything happened lately, or is about to.
+func (d *doze) tick(now time.Time, s *state) {
+	frames := d.n.framesSeen()
+	if frames != d.frames || !s.settled() || d.n.cfg.Imagined != nil {
+		d.frames = frames
+		d.stir(now)
+		return
+	}
+	if !d.slow && now.Sub(d.last) >= dozeAfter {
+		d.slow = true
+		if s.lans.key != nil && slices.ContainsFunc(d.n.ports, func(at *localPort) bool { return at.lan }) {
+			d.ticker.Reset(probeTick)
+		} else {
+			d.ticker.Reset(slowTick)
+		}
+		d.n.dozing.Store(true)
+	}
+}
+
+// framesSeen grows with every batch of frames that reaches the node.
+func (n *Node) framesSeen() (sum uint64) {
+	for _, w := range n.workers {
+		sum += w.counts.edgeIn.value() + w.counts.linkIn.value()
+	}
+	return sum
+}
+
+// rouse ends the loop's doze; it may be called for every batch.
+func (n *Node) rouse() {
+	if n.dozing.Load() && n.dozing.Swap(false) {
+		select {
+		case n.roused <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -52,6 +52,8 @@ type Node struct {
 	asked  chan question     // likewise
 	probed chan heardProbe   // likewise
 	traces chan traced       // likewise
+	roused chan struct{}     // to the loop: frames come after a long time without
+	dozing atomic.Bool       // the loop wants to know when they do
 
 	offload switches
 
@@ -93,7 +95,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, name: overlay.Name(cfg.Identity.Name), ready: make(chan struct{}),
-		work: make(chan func(*state)), seen: make(chan sighting, sightings), asked: make(chan question, 64), probed: make(chan heardProbe, 16), traces: make(chan traced, tracesAhead), events: NewEvents(),
+		work: make(chan func(*state)), seen: make(chan sighting, sightings), asked: make(chan question, 64), probed: make(chan heardProbe, 16), traces: make(chan traced, tracesAhead), roused: make(chan struct{}, 1), events: NewEvents(),
 	}
 	lane, lan := loopLane+1, sharedEchoes()
 	for i, p := range cfg.Ports {

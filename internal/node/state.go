@@ -205,6 +205,18 @@ func (s *state) refloods() {
 	s.table, s.dirty = s.table.WithFlood(s.flood), true
 }
 
+// settled tells whether nothing is under way that is due within less than a second.
+func (s *state) settled() bool {
+	for _, one := range s.slots {
+		for _, in := range one.live {
+			if !in.retires.IsZero() {
+				return false
+			}
+		}
+	}
+	return s.claimAt.IsZero() && s.moved == nil && s.placesAt.IsZero() && s.lans.open.IsZero() && s.stages.machine.NextTime().IsZero()
+}
+
 // tick does what is due.
 func (s *state) tick(now time.Time) {
 	if now.After(s.relearnAt) {

@@ -52,6 +52,7 @@ func (w *worker) run(arrival forward.Side, pkts []ether.Packet) {
 	if s != w.seen {
 		w.adopt(s)
 	}
+	w.node.rouse()
 	w.now = 0
 	if w.tally != nil {
 		w.tally.At(w.node.ms())

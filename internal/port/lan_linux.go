@@ -22,7 +22,7 @@ const (
 	// lanLook is how often the reader of an idle interface looks whether it still exists. The kernel says once
 	// that an interface goes down, to whoever asks first, and nothing when it is deleted. Seldom enough to cost
 	// nothing, often enough for who waits for the message.
-	lanLook = 200 * time.Millisecond
+	lanLook = time.Second
 )
 
 // LANConfig says which interface to join.

@@ -20,6 +20,10 @@ const (
 	// tick is how often inference and changes look at the clock: half the
 	// interval of the hosts' reports.
 	tick = 50 * time.Millisecond
+	// slowTick is the same when nobody has said anything for dozeAfter, and dozeAfter far longer than the interval of reports:
+	// what ends a silence is heard, what lasts lasts for seconds.
+	slowTick  = 500 * time.Millisecond
+	dozeAfter = 2 * time.Second
 	// timeEmpty is how often an empty change measures the configuration time.
 	timeEmpty = 10 * time.Minute
 	// historyKept is how many changes are remembered for `vnet adapt`.
@@ -124,6 +128,7 @@ func (h *hub) run(ctx context.Context) error {
 	defer h.calls.Wait()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	slow, last := false, time.Now() // last: when something happened
 	for {
 		select {
 		case <-ctx.Done():
@@ -133,8 +138,19 @@ func (h *hub) run(ctx context.Context) error {
 			for _, fn := range h.p.mail.take() {
 				fn(h)
 			}
+			if last = time.Now(); slow {
+				slow = false
+				ticker.Reset(tick)
+			}
 		case now := <-ticker.C:
 			h.tick(now)
+			if !h.changes.quiet() {
+				last = now
+			}
+			if doze := now.Sub(last) >= dozeAfter; doze != slow {
+				slow = doze
+				ticker.Reset(map[bool]time.Duration{false: tick, true: slowTick}[slow])
+			}
 		}
 	}
 }
