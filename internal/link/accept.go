@@ -228,7 +228,7 @@ func (e *Endpoint) answerTCP(raw net.Conn, known func()) {
 	if e.cfg.Join != nil {
 		cfg = id.ServerTLS(alpnControl, alpnFrames)
 	}
-	conn := tls.Server(raw, cfg)
+	conn := tls.Server(&batchConn{Conn: raw}, cfg)
 	err := conn.HandshakeContext(ctx)
 	cs := conn.ConnectionState()
 	switch {

@@ -352,7 +352,7 @@ func (e *Endpoint) connect(ctx context.Context, to netip.AddrPort, peer, alpn st
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, e.identity.Load().TLS(peer, alpn))
+	conn := tls.Client(&batchConn{Conn: raw}, e.identity.Load().TLS(peer, alpn))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, err

@@ -20,11 +20,14 @@ const (
 	streamMost  = 1 << 20
 
 	streamRead = 256 << 10 // bytes read at once: several super-frames
+	// streamWrite is how many bytes of records one system call writes: what TLS makes of them waits meanwhile.
+	streamWrite = 128 << 10
 )
 
 // frameStream is the frames connection of the tcp carrier. Workers append records, one goroutine writes them.
 type frameStream struct {
-	conn net.Conn
+	conn  net.Conn
+	batch *batchConn // under it; nil in tests without TLS
 
 	mu      sync.Mutex
 	pending []byte    // records waiting
@@ -38,7 +41,7 @@ type frameStream struct {
 }
 
 func newFrameStream(conn net.Conn) *frameStream {
-	return &frameStream{conn: conn, limit: streamFirst, wake: make(chan struct{}, 1), written: make(chan struct{}), read: make(chan struct{})}
+	return &frameStream{conn: conn, batch: batchUnder(conn), limit: streamFirst, wake: make(chan struct{}, 1), written: make(chan struct{}), read: make(chan struct{})}
 }
 
 // sendStream appends the packets as records, super-frames whole. Too much waiting, or for too long, is a drop.
@@ -137,7 +140,7 @@ func (s *frameStream) write(l *Link) {
 		s.mu.Unlock()
 		if len(out) > 0 {
 			begin := time.Now()
-			if _, err := s.conn.Write(out); err != nil {
+			if err := s.put(out); err != nil {
 				l.streamEnded(err)
 				return
 			}
@@ -150,6 +153,27 @@ func (s *frameStream) write(l *Link) {
 			return
 		}
 	}
+}
+
+// put writes records, many TLS records a system call.
+func (s *frameStream) put(out []byte) error {
+	if s.batch == nil {
+		_, err := s.conn.Write(out)
+		return err
+	}
+	for len(out) > 0 {
+		n := min(len(out), streamWrite)
+		s.batch.begin()
+		_, err := s.conn.Write(out[:n])
+		if flushed := s.batch.flush(); err == nil {
+			err = flushed
+		}
+		if err != nil {
+			return err
+		}
+		out = out[n:]
+	}
+	return nil
 }
 
 // nextLimit is how much may wait, after n bytes took so long to be written: what the path carries in streamAge, approached
@@ -198,6 +222,9 @@ func abort(conn net.Conn) {
 func (s *frameStream) receive(l *Link, in *inlet) {
 	defer close(s.read)
 	buf, have := make([]byte, streamRead), 0
+	if s.batch != nil {
+		s.batch.readAhead()
+	}
 	var pkts []ether.Packet
 	for {
 		n, err := s.conn.Read(buf[have:])
@@ -207,7 +234,9 @@ func (s *frameStream) receive(l *Link, in *inlet) {
 		pkts, used, parting, bad = l.streamRecords(buf[:have], pkts[:0])
 		l.hand(in, pkts)
 		clear(pkts)
-		have = copy(buf, buf[used:have])
+		if used > 0 {
+			have = copy(buf, buf[used:have])
+		}
 		switch {
 		case parting != nil:
 			l.farewell(*parting)
