@@ -59,7 +59,7 @@ counting: ## what counting costs: nanoseconds a frame, and throughput in pairs
 	$(GO) test -run '^$$' -bench WorkerCounting -benchtime 0.2s -count 20 ./internal/node
 	COUNTING_LABS=30 $(GO) test -count=1 -v -timeout 1h -run TestWhatCountingCosts ./e2e
 
-fuzz: ## every decoder for FUZZTIME seconds (default 5), at most 20 CPU-minutes together
+fuzz: ## every decoder for FUZZTIME seconds (default 5), or FUZZ_MINUTES of CPU time shared by all; write the result into docs/soak.md
 	scripts/fuzz
 
 fuzz-lang: ## the language's parser for five minutes

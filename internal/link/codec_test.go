@@ -360,3 +360,57 @@ func TestLife(t *testing.T) {
 		t.Errorf("and then it was not: %v", dead)
 	}
 }
+
+// FuzzStream feeds the tcp carrier's reader, in two parts as they may arrive.
+func FuzzStream(f *testing.F) {
+	b := make([]byte, 400)
+	n := putRecord(b, record{hops: 1, bytes: frame(1, 60).Frame})
+	n += putRecord(b[n:], record{flags: recHouse, bytes: make([]byte, beatLen)})
+	n += putRecord(b[n:], record{hops: 2, offload: ether.Offload{Flags: ether.NeedsChecksum, CsumStart: 34, CsumOffset: 16}, bytes: frame(2, 80).Frame})
+	f.Add(b[:n], uint16(70))
+	f.Add([]byte{recPadding, 0, 0, 0}, uint16(1))
+	f.Fuzz(func(t *testing.T, in []byte, cut uint16) {
+		l := shortCircuit(t, AES128, func(int, *Link, []ether.Packet) {})
+		l.stream = newFrameStream(nil)
+		whole, used, parting, err := l.streamRecords(in, nil)
+		if used > len(in) {
+			t.Fatalf("%d of %d bytes were used", used, len(in))
+		}
+		at := min(int(cut), len(in))
+		first, part, byeA, errA := l.streamRecords(in[:at], nil)
+		second, rest, byeB, errB := l.streamRecords(in[part:], nil)
+		if parting == nil && err == nil && byeA == nil && errA == nil && byeB == nil && errB == nil && (len(first)+len(second) != len(whole) || part+rest != used) {
+			t.Fatalf("in two parts %d+%d records of %d+%d bytes, at once %d of %d", len(first), len(second), part, rest, len(whole), used)
+		}
+	})
+}
+
+// FuzzPieces feeds the joiner a series of pieces: it holds what it states and returns what was whole.
+func FuzzPieces(f *testing.F) {
+	f.Add([]byte{0, 0, 2, 10, 0, 1, 2, 9, 1, 7, 8, 200, 1, 0, 8, 3})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var j joiner
+		now := time.Unix(0, 0)
+		for ; len(in) >= 4; in = in[4:] {
+			p := piece{id: uint16(in[0] & 7), index: in[1] & 7, count: in[2]&7 + 1}
+			if p.index >= p.count {
+				continue
+			}
+			now = now.Add(time.Duration(in[1]>>3) * 10 * time.Millisecond)
+			body := bytes.Repeat([]byte{in[0]}, int(in[3])*5%1400)
+			if whole, ok := j.add(now, uint16(in[0]>>3), record{piece: p, bytes: body}); ok {
+				if n := len(whole.buf); n > maxPieces*sizeLargest {
+					t.Fatalf("a frame of %d bytes", n)
+				}
+				j.recycle(whole)
+			}
+			held := 0
+			for _, p := range j.open {
+				held += len(p.buf) + len(p.tail)
+			}
+			if held != j.held || held > pieceBytes || len(j.open) > pieceFrames || len(j.spare) > pieceSpare {
+				t.Fatalf("%d bytes are held and %d counted, %d frames are open, %d spare", held, j.held, len(j.open), len(j.spare))
+			}
+		}
+	})
+}

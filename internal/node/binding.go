@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// maxBindings bounds how many IP addresses a node remembers the holders of, 64 bytes each.
+	// maxBindings bounds how many IP addresses a node remembers the holders of, 200 bytes each.
 	maxBindings = 1 << 16
+	// bindingSweep is how often those are looked for whose holders are gone.
+	bindingSweep = 10 * time.Second
 	// spoofReport is the least time between two reports about one address.
 	spoofReport = time.Minute
 	// spoofShown is how long status speaks of it.
@@ -28,13 +30,15 @@ type bindings struct {
 	of     map[netip.Addr]*binding
 	spoofs map[netip.Addr]*spoof
 	stale  bool // what workers read is older
+	agedAt time.Time
 }
 
 // binding is the holder of one address.
 type binding struct {
 	mac      ether.MAC
 	seen     time.Time
-	where    string
+	node     overlay.Name // where it lives
+	port     string
 	reported time.Time
 }
 
@@ -53,7 +57,7 @@ func newBindings(s *state) *bindings {
 func (b *bindings) placed(now time.Time, p control.Place) {
 	for _, ip := range p.IPs {
 		if holder := b.of[ip]; holder == nil || holder.mac == p.MAC || !b.alive(now, holder) {
-			b.hold(now, ip, p.MAC, fmt.Sprintf("%s, port %s", p.Node, p.Port))
+			b.hold(now, ip, p.MAC, p.Node, p.Port)
 		}
 	}
 }
@@ -62,7 +66,7 @@ func (b *bindings) placed(now time.Time, p control.Place) {
 func (b *bindings) speaks(now time.Time, ip netip.Addr, mac ether.MAC, at *localPort) bool {
 	holder := b.of[ip]
 	if holder == nil || holder.mac == mac || !b.alive(now, holder) {
-		b.hold(now, ip, mac, fmt.Sprintf("%s, port %s", b.s.n.name, at.name))
+		b.hold(now, ip, mac, b.s.n.name, at.name)
 		return true
 	}
 	one := b.spoofs[ip]
@@ -75,7 +79,7 @@ func (b *bindings) speaks(now time.Time, ip netip.Addr, mac ether.MAC, at *local
 	}
 	one.times++
 	one.last = now
-	one.text = fmt.Sprintf("%s at port %s says that %s is its address, which belongs to %s at %s", mac, at.name, ip, holder.mac, holder.where)
+	one.text = fmt.Sprintf("%s at port %s says that %s is its address, which belongs to %s at %s, port %s", mac, at.name, ip, holder.mac, holder.node, holder.port)
 	if now.Sub(holder.reported) >= spoofReport {
 		holder.reported = now
 		b.s.n.event(Event{Kind: "address.spoofed", Text: one.text, Fields: map[string]string{
@@ -84,7 +88,7 @@ func (b *bindings) speaks(now time.Time, ip netip.Addr, mac ether.MAC, at *local
 	return false
 }
 
-func (b *bindings) hold(now time.Time, ip netip.Addr, mac ether.MAC, where string) {
+func (b *bindings) hold(now time.Time, ip netip.Addr, mac ether.MAC, node overlay.Name, port string) {
 	holder := b.of[ip]
 	if holder == nil {
 		if len(b.of) >= maxBindings {
@@ -96,7 +100,7 @@ func (b *bindings) hold(now time.Time, ip netip.Addr, mac ether.MAC, where strin
 	if holder.mac != mac {
 		b.stale = true
 	}
-	holder.mac, holder.seen, holder.where = mac, now, where
+	holder.mac, holder.seen, holder.node, holder.port = mac, now, node, port
 }
 
 // alive says whether the holder of an address is still there: else another may have it, as DHCP gives addresses on.
@@ -172,7 +176,7 @@ func (n *Node) spoofed(at *localPort, f ether.Frame) bool {
 	return known && mac != f.Src()
 }
 
-// limitsText is the limits as the cache keeps them.
+// cachedLimit is a limit as the cache keeps it.
 type cachedLimit struct {
 	Port      string   `json:"port"`
 	MACs      []string `json:"macs,omitempty"`

@@ -38,6 +38,9 @@ func NewEvents() *Events { return &Events{more: make(chan struct{})} }
 
 // Add remembers an event.
 func (e *Events) Add(ev Event) {
+	if len(ev.Text) > maxEventText {
+		ev.Text = printable(ev.Text, maxEventText-len(" …")) + " …"
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.kept = append(e.kept, ev)

@@ -254,7 +254,10 @@ func (s *state) age(now time.Time) {
 		return
 	}
 	s.ageAt = now.Add(time.Second)
-	s.bound.age(now)
+	if now.After(s.bound.agedAt.Add(bindingSweep)) {
+		s.bound.agedAt = now
+		s.bound.age(now)
+	}
 	for mac, r := range s.local {
 		if now.Sub(r.seen) <= ageing {
 			continue

@@ -86,9 +86,15 @@ func (p *Proxy) allowed(method string) error {
 func (h *hub) call(from overlay.Name, c control.Call) {
 	p := h.p
 	desk := p.desks.at(from)
-	select {
-	case desk.calls <- struct{}{}:
-	default:
+	busy := !desk.asks.Allow()
+	if !busy {
+		select {
+		case desk.calls <- struct{}{}:
+		default:
+			busy = true
+		}
+	}
+	if busy {
 		h.tell(from, control.Answer{ID: c.ID, Code: connect.CodeResourceExhausted.String(), Error: "too many questions at once; ask again"})
 		return
 	}

@@ -189,6 +189,7 @@ func (h *hub) heard(now time.Time, peer overlay.Name, message any) {
 		h.spread(h.places.Announce(now, peer, m))
 	case vttif.Report:
 		m.Node = string(peer)
+		h.ownTraffic(peer, &m)
 		for _, d := range m.Deltas {
 			if d.OfferedFrames > 0 {
 				h.places.Heard(now, peer, d.Src)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
 )
@@ -134,6 +136,31 @@ func (h *hub) reinfer(i inference) {
 }
 
 // tune is how often nodes are to report.
+// ownTraffic leaves of a host's report what it can know: of a pair, what was offered where the sender lives, and delivered where
+// the receiver does. The rest is counted as other, so that a host that lies makes no application out of others' VMs.
+func (h *hub) ownTraffic(peer overlay.Name, m *vttif.Report) {
+	elsewhere := func(mac ether.MAC) bool {
+		place, known := h.places.Place(mac)
+		return known && place.Node != peer
+	}
+	kept := m.Deltas[:0]
+	for _, d := range m.Deltas {
+		t := d.Tally
+		if t.OfferedFrames > 0 && elsewhere(d.Src) {
+			d.OfferedBytes, d.OfferedFrames, d.OfferedBare = 0, 0, 0
+		}
+		if t.DeliveredFrames > 0 && elsewhere(d.Dst) {
+			d.DeliveredBytes, d.DeliveredFrames = 0, 0
+		}
+		m.Other = m.Other.Plus(t.Minus(d.Tally))
+		if !d.Tally.IsZero() {
+			kept = append(kept, d)
+		}
+	}
+	m.Deltas = kept
+	m.Bins = slices.DeleteFunc(m.Bins, func(b vttif.Bins) bool { return !b.Delivered && elsewhere(b.Src) || b.Delivered && elsewhere(b.Dst) })
+}
+
 func (h *hub) tune(to overlay.Name) control.Tune {
 	m := control.Tune{Report: h.inferring.Interval()}
 	for _, l := range h.will.Ports {

@@ -40,8 +40,11 @@ func (m *mailbox) take() []func(*hub) {
 const (
 	// lettersWaiting is how many messages of one host may wait for the hub; then its control stream is not read on.
 	lettersWaiting = 64
-	// callsOpen is how many calls of one host may be worked on at a time.
-	callsOpen = 32
+	// callsOpen is how many calls of one host may be worked on at a time; callsEvery and callsBurst bound how many there may
+	// be: some people who look at the overlay there, or a program.
+	callsOpen  = 32
+	callsEvery = time.Second / 50
+	callsBurst = 200
 	// newsEvery and newsBurst bound the events of one host: what happens at a hundred links at once, and 20 a second for long.
 	newsEvery = time.Second / 20
 	newsBurst = 200
@@ -51,13 +54,14 @@ const (
 type desk struct {
 	letters chan struct{} // has a token for each message that waits
 	calls   chan struct{} // has a token for each call that is worked on
+	asks    *rate.Limiter // of calls
 	news    *rate.Limiter // of its events
 }
 
 func newDesk() *desk {
 	return &desk{
 		letters: make(chan struct{}, lettersWaiting), calls: make(chan struct{}, callsOpen),
-		news: rate.NewLimiter(rate.Every(newsEvery), newsBurst),
+		asks: rate.NewLimiter(rate.Every(callsEvery), callsBurst), news: rate.NewLimiter(rate.Every(newsEvery), newsBurst),
 	}
 }
 

@@ -18,7 +18,7 @@ type Config struct {
 	RemoveAfter time.Duration // an edge leaves after this long without traffic while its group is active; default 10 s
 	GroupOver   time.Duration // a group silent for this long is over; default 3 min
 	Global      bool          // judge against the largest entry of the whole matrix, as the seed does (§2.2), with one threshold: High
-	MaxPairs    int           // pairs of MACs remembered; default 131,072, about 170 MB when full at the default window and rate; fewer where a window has more than 20 reports
+	MaxPairs    int           // pairs of MACs remembered; default 131,072, about 170 MB when full at the default window and rate, a quarter of them from one node; fewer where a window has more than 20 reports
 	MaxNodes    int           // nodes whose report numbers are remembered; default 4,096
 	MaxPulses   int           // directed pairs whose milliseconds are remembered, 20 KiB each; default 1,024; negative: none
 	// LAN tells which MACs live on the Proxy's LAN; nil: none. Called during Step.

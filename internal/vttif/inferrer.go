@@ -21,8 +21,9 @@ type Inferrer struct {
 	flows    map[Pair]*flow // by Pair with Src < Dst
 	order    []*flow        // the same, to walk; order[f.at] == f
 	vertices map[ether.MAC]*vertex
-	hand     int   // where eviction looks next
-	other    Tally // counted for pairs that found no room, here or at a node
+	hand     int            // where eviction looks next
+	owned    map[string]int // flows, by the node that reported them first
+	other    Tally          // counted for pairs that found no room, here or at a node
 
 	published     []*flow       // the topology, sorted by pair
 	candidates    []*flow       // above the high threshold and not published, in the order of the walk
@@ -42,8 +43,9 @@ type Inferrer struct {
 
 // flow is what is known of two MACs: the traffic both ways, and how it was judged.
 type flow struct {
-	pair      Pair // Src < Dst
-	at        int  // place in Inferrer.order
+	pair      Pair   // Src < Dst
+	owner     string // the node that reported it first
+	at        int    // place in Inferrer.order
 	a, b      *vertex
 	never     bool // no edge whatever flows: a group address, or one MAC to itself
 	window    window
@@ -94,6 +96,7 @@ func NewInferrer(c Config) *Inferrer {
 		ledger:   ledger{nodes: map[string]*attendance{}, limit: c.MaxNodes},
 		flows:    map[Pair]*flow{},
 		vertices: map[ether.MAC]*vertex{},
+		owned:    map[string]int{},
 	}
 }
 
@@ -121,7 +124,7 @@ func (in *Inferrer) Add(now time.Time, r Report) {
 		}
 		f := in.flows[key]
 		if f == nil {
-			if f = in.enter(at, key, d.Tally); f == nil {
+			if f = in.enter(at, r.Node, key, d.Tally); f == nil {
 				in.other = in.other.Plus(d.Tally)
 				continue
 			}
@@ -175,13 +178,29 @@ func (in *Inferrer) interval(at time.Duration) int64 { return int64(at / in.slot
 // evictionLook is how many flows are looked at to find one that gives way; enough that a flood of addresses evicts itself.
 const evictionLook = 8
 
+const (
+	// pairShare is the part of all pairs that one node may have reported: a node that lies, or whose guest invents addresses,
+	// leaves room for the others. Never fewer than leastMaxPairs.
+	pairShare = 4
+	// maxEdgesOfNode is how many pairs that one node reported may be edges, or about to be: sixteen VMs that each talk to 128.
+	maxEdgesOfNode = 2048
+)
+
 // enter makes room for a pair, or returns nil when all that could give way carry more than it does.
-func (in *Inferrer) enter(at time.Duration, key Pair, t Tally) *flow {
-	if len(in.order) >= in.cfg.MaxPairs {
+func (in *Inferrer) enter(at time.Duration, node string, key Pair, t Tally) *flow {
+	greedy := in.owned[node] >= max(in.cfg.MaxPairs/pairShare, leastMaxPairs)
+	if greedy || len(in.order) >= in.cfg.MaxPairs {
+		looks := evictionLook
+		if greedy {
+			looks *= pairShare // not all that it looks at are its own
+		}
 		weakest, least := (*flow)(nil), t.OfferedBytes+1
-		for range min(evictionLook, len(in.order)) {
+		for range min(looks, len(in.order)) {
 			in.hand = (in.hand + 1) % len(in.order)
 			f := in.order[in.hand]
+			if greedy && f.owner != node {
+				continue
+			}
 			if sum := f.window.payload(in.interval(at), in.slots); !f.published && sum < least {
 				weakest, least = f, sum
 			}
@@ -191,8 +210,9 @@ func (in *Inferrer) enter(at time.Duration, key Pair, t Tally) *flow {
 		}
 		in.forget(weakest)
 	}
+	in.owned[node]++
 	f := &flow{
-		pair: key, at: len(in.order), a: in.vertex(key.Src), b: in.vertex(key.Dst),
+		pair: key, owner: node, at: len(in.order), a: in.vertex(key.Src), b: in.vertex(key.Dst),
 		never:  key.Src == key.Dst || key.Src.IsGroup() || key.Dst.IsGroup(),
 		window: newWindow(in.slots, in.interval(at)),
 	}
@@ -219,7 +239,12 @@ func (in *Inferrer) forget(f *flow) {
 	in.order[f.at].at = f.at
 	in.order[end] = nil
 	in.order = in.order[:end]
-	in.candidates = slices.DeleteFunc(in.candidates, func(c *flow) bool { return c == f })
+	if f.candidate {
+		in.candidates = slices.DeleteFunc(in.candidates, func(c *flow) bool { return c == f })
+	}
+	if in.owned[f.owner]--; in.owned[f.owner] == 0 {
+		delete(in.owned, f.owner)
+	}
 	for _, v := range [2]*vertex{f.a, f.b} {
 		if v.flows--; v.flows == 0 {
 			delete(in.vertices, v.mac)

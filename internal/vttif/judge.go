@@ -99,13 +99,18 @@ func (in *Inferrer) refresh(v *vertex) {
 func (in *Inferrer) judge(at time.Duration) {
 	before := len(in.candidates)
 	changed := false
+	edges := map[string]int{} // by the node that reported them
+	for _, f := range in.published {
+		edges[f.owner]++
+	}
 	in.candidates = in.candidates[:0]
 	for _, f := range in.order {
 		switch {
 		case f.never || f.slow == 0 && !f.published && !f.candidate:
 		case f.published:
 			f.used = in.above(f, in.cfg.Low, in.cfg.Floor*in.cfg.Low/in.cfg.High)
-		case in.above(f, in.cfg.High, in.cfg.Floor):
+		case in.above(f, in.cfg.High, in.cfg.Floor) && edges[f.owner] < maxEdgesOfNode:
+			edges[f.owner]++
 			if !f.candidate {
 				f.candidate, f.entered, changed = true, at, true
 			}
