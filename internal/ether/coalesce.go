@@ -1,6 +1,7 @@
 package ether
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 )
@@ -137,6 +138,7 @@ type run struct {
 	ipFixed uint64          // the IPv4 header's sum without length, identification and checksum
 	same    [maxHeader]byte // ones where the headers of all pieces are the same; as long as words needs
 	words   int             // of 8 bytes, in the headers
+	expect  [maxHeader]byte // the headers that the next piece has if it is none of the last
 }
 
 // start reads the first segment of a row; false where it stays alone.
@@ -169,7 +171,28 @@ func (r *run) start(p Packet, udp bool) bool {
 		sum = sumBytes(sum, f[h.l3+6:h.l3+10])
 		r.ipFixed = uint64(fold(sumBytes(sum, f[h.l3+12:h.l4])))
 	}
-	return r.flags&^joinFlags == 0 && r.flags&lastFlags == 0 && r.whole(&r.first)
+	if r.flags&^joinFlags != 0 || r.flags&lastFlags != 0 || !r.whole(&r.first) {
+		return false
+	}
+	copy(r.expect[:], f[:h.payload])
+	binary.BigEndian.PutUint16(r.expect[h.l4+h.checksumOffset():], replace16(r.pseudo, r.length, r.length))
+	if h.proto == protoTCP {
+		r.expect[h.l4+13] &^= tcpCWR
+	}
+	r.expectNext()
+	return true
+}
+
+// expectNext puts into expect what differs from piece to piece.
+func (r *run) expectNext() {
+	if !r.v6 {
+		length, id := binary.BigEndian.Uint16(r.expect[r.l3+2:]), r.id+uint16(r.n)
+		binary.BigEndian.PutUint16(r.expect[r.l3+4:], id)
+		binary.BigEndian.PutUint16(r.expect[r.l3+10:], ^fold(r.ipFixed+uint64(length)+uint64(id)))
+	}
+	if r.proto == protoTCP {
+		binary.BigEndian.PutUint32(r.expect[r.l4+4:], r.seq+uint32(r.total))
+	}
 }
 
 // mask marks all that is the same in every piece of a super-frame.
@@ -217,6 +240,12 @@ func (r *run) add(p *Packet) bool {
 	if r.ended || size <= 0 || size > r.size || len(r.first.Frame)+r.total+size-r.size-r.l3 > maxIP || p.Hops != r.first.Hops {
 		return false
 	}
+	if size == r.size && p.Offload == r.first.Offload && r.n < maxJoined && bytes.Equal(f[:r.payload], r.expect[:r.payload]) {
+		r.n++
+		r.total += size
+		r.expectNext()
+		return true
+	}
 	if !r.sameHeaders(f) || !r.whole(p) {
 		return false
 	}
@@ -235,6 +264,7 @@ func (r *run) add(p *Packet) bool {
 	r.last = flags & lastFlags
 	r.total += size
 	r.ended = size < r.size || flags&lastFlags != 0
+	r.expectNext()
 	return true
 }
 

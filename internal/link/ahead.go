@@ -24,13 +24,15 @@ func (r *receiver) openAhead(l *Link, d []byte, h header, from netip.AddrPort) b
 	}
 	dst := grown[len(grown)-room : cap(grown)]
 	covered := r.covered[:copy(r.covered[:room], dst)]
-	body, ok := l.open(dst, d, h, from, r.now)
+	body, ok := l.open(dst, d, h, from)
 	switch {
 	case !ok:
 		copy(dst, covered)
-	case r.follows(l, body, headers):
+	case r.follows(body, headers):
+		r.opened++
 		copy(dst, covered)
 	default: // it is something else: to where it would have been opened otherwise
+		r.opened++
 		body = d[headerLen:][:copy(d[headerLen:], body)]
 		copy(dst, covered)
 		r.records(l, h.lane, body)
@@ -39,7 +41,7 @@ func (r *receiver) openAhead(l *Link, d []byte, h header, from netip.AddrPort) b
 }
 
 // follows takes an opened datagram that carries nothing but the next piece, whose payload lies in its place.
-func (r *receiver) follows(l *Link, body []byte, headers int) bool {
+func (r *receiver) follows(body []byte, headers int) bool {
 	rec, rest, err := parseRecord(body)
 	if err != nil || rec.flags != recOffload || len(rest) > 0 && rest[0] != recPadding || len(rec.bytes) <= headers || rec.hops > maxHops {
 		return false
@@ -47,6 +49,6 @@ func (r *receiver) follows(l *Link, body []byte, headers int) bool {
 	if !r.pkts.Grow(&ether.Packet{Frame: rec.bytes, Offload: rec.offload, Hops: rec.hops}) {
 		return false
 	}
-	l.received.Add(1)
+	r.grown++
 	return true
 }

@@ -41,6 +41,8 @@ type receiver struct {
 	pkts    ether.Coalescer // opened for cur, not delivered yet
 	joined  []*partial      // memory behind some of them
 	parting *bye            // cur's peer said bye in this run
+	opened  uint64          // datagrams for cur, not accounted yet
+	grown   uint64          // frames in them that grew a super-frame
 	covered [ahead]byte     // what a datagram that is opened ahead lies over
 }
 
@@ -106,11 +108,13 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 	if h.kind == dgramRecords && r.openAhead(l, d, h, from) {
 		return
 	}
-	body, ok := l.open(d[headerLen:], d, h, from, r.now)
+	body, ok := l.open(d[headerLen:], d, h, from)
 	if !ok {
 		return
 	}
+	r.opened++
 	if h.kind == dgramHouse {
+		r.account(l)
 		r.parting = l.houseMessage(body, r.now, r.parting)
 		return
 	}
@@ -120,9 +124,20 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 	}
 }
 
-// open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address, sign of life. The
-// receive lock is held.
-func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, now time.Time) ([]byte, bool) {
+// account adds to the link's counters what has been opened since the last time, which is a sign of life.
+func (r *receiver) account(l *Link) {
+	if r.opened == 0 {
+		return
+	}
+	l.datagramsIn.Add(r.opened)
+	l.received.Add(r.grown)
+	l.heard.Store(int64(l.clock(r.now)))
+	r.opened, r.grown = 0, 0
+}
+
+// open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address. The receive lock is
+// held.
+func (l *Link) open(dst, d []byte, h header, from netip.AddrPort) ([]byte, bool) {
 	rx, at := &l.rx, laneIndex(h.lane)
 	w := rx.windows[at]
 	if w != nil && !w.fresh(h.counter) {
@@ -156,8 +171,6 @@ func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, now time.Time)
 		moved := from
 		l.remote.Store(&moved) // the peer's address has changed; only it could have sealed this
 	}
-	l.datagramsIn.Add(1)
-	l.heard.Store(int64(l.clock(now)))
 	return body, true
 }
 
@@ -213,6 +226,7 @@ func (r *receiver) deliver() {
 		return
 	}
 	r.cur = nil
+	r.account(l)
 	l.rx.mu.Unlock()
 	pkts := r.pkts.Take()
 	l.hand(r.inlet, pkts)

@@ -90,8 +90,7 @@ func (o *outbox) segment(p *ether.Packet) {
 		o.record(p)
 		return
 	}
-	frames := uint64(p.Frames())
-	o.made += frames
+	o.made++
 	putHead(text, record{hops: o.hops, offload: p.Offload}, len(p.Frame))
 	if o.n > o.at {
 		o.closeDatagram(true)
@@ -102,7 +101,7 @@ func (o *outbox) segment(p *ether.Packet) {
 	o.tx.counter++
 	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
 	o.key.sealFrom(o.buf[o.at:o.at+length], text, h, &o.nonce)
-	o.open = frames
+	o.open = 1
 	o.closed(length)
 }
 
