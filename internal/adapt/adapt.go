@@ -27,7 +27,6 @@ type View struct {
 	Failed   map[Ends]time.Time    // links that could not be made or kept, and until when they are barred
 	Will     overlay.Will          // of the user; mode and limits are in Config
 	Away     map[overlay.Name]bool // nodes that cannot be told anything now: their part stays as it is, the rest goes on
-	Paths    map[Ends]Path         // what is known of the links that stand, the star's included
 	Matrix   []vttif.Entry         // the traffic matrix; only for policies that ask for it
 	Bars     []Bar                 // what was taken back because it did harm
 	Rests    []Rest                // groups that are left as they are for a moment
@@ -39,11 +38,6 @@ type View struct {
 
 // frozen tells whether one end of the link is away: then nothing about it is changed.
 func (v View) frozen(e Ends) bool { return v.Away[e.A] || v.Away[e.B] }
-
-// Path is what is known of the way between two nodes.
-type Path struct {
-	RTT time.Duration // smoothed; 0 is unknown
-}
 
 // Bar keeps two VMs' frames off a link that did harm.
 type Bar struct {
