@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/virtuoso-vnet/virtuoso/internal/lab"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/cells"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/figures"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/trials"
 )
 
@@ -29,7 +31,7 @@ type labFlags struct {
 }
 
 func (f *labFlags) add(cmd *cobra.Command, only []string) {
-	cmd.Flags().BoolVar(&f.quick, "quick", false, "the first cell, once, half as long: half a minute")
+	cmd.Flags().BoolVar(&f.quick, "quick", false, "a first look: half a minute")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print everything as JSON")
 	cmd.Flags().StringVar(&f.dir, "out", ".", "`directory` for the table (CSV); rows of other cells that it holds stay")
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "of the dice: the order of the VMs")
@@ -53,7 +55,7 @@ runs each, take 25 minutes; the lab needs the machine for itself to be right wit
 				return err
 			}
 			if f.quick {
-				f.only, runs, span = f.only[:1], 1, span/2
+				f.only, runs, span = f.only[:1], 1, cells.QuickSpan
 			}
 			var all []cells.Cell
 			for _, name := range f.only {
@@ -62,7 +64,7 @@ runs each, take 25 minutes; the lab needs the machine for itself to be right wit
 					return fmt.Errorf("cannot finish cell %s: %w", name, err)
 				}
 				all = append(all, cell)
-				if err := c.tabulate(&f, "cells.csv", cells.Head(), [][]string{cell.Row()}, 1, cell.Lab...); err != nil {
+				if err := c.tabulate(&f, cellsTable(), [][]string{cell.Row()}, cell.Lab...); err != nil {
 					return err
 				}
 			}
@@ -77,6 +79,7 @@ runs each, take 25 minutes; the lab needs the machine for itself to be right wit
 
 func baselinesCommand(c *cli) *cobra.Command {
 	var f labFlags
+	var span time.Duration
 	cmd := &cobra.Command{
 		Use:   "baselines",
 		Short: "Adaptation against what others do, in the same lab: star, full mesh, first packet, byte threshold, oracle, tinc",
@@ -91,9 +94,9 @@ machine has it, in a second lab like it. Three minutes a cell.`,
 			}
 			var all []cells.Trial
 			for _, name := range f.only {
-				t, failed := cells.Baselines(cmd.Context(), name, f.seed)
+				t, failed := cells.Baselines(cmd.Context(), name, f.seed, span, f.quick)
 				all = append(all, t)
-				if err := c.tabulate(&f, "baselines.csv", cells.BaselineHead(), t.BaselineRows(), 2, t); err != nil {
+				if err := c.tabulate(&f, baselinesTable(), t.BaselineRows(), t); err != nil {
 					return err
 				}
 				if failed != nil {
@@ -104,7 +107,7 @@ machine has it, in a second lab like it. Three minutes a cell.`,
 		}),
 	}
 	f.add(cmd, []string{"cluster4/ring"})
-	cmd.Flags().MarkHidden("quick")
+	cmd.Flags().DurationVar(&span, "span", cells.BaselineSpan, "how long each policy runs the application")
 	return cmd
 }
 
@@ -124,13 +127,17 @@ and count the changes that adaptation makes, and those that it takes back within
 				return err
 			}
 			var all []trials.Alternation
+			least, lasts := 4, 30*time.Second
+			if f.quick {
+				turns, least, lasts = turns[:1], 2, 8*time.Second
+			}
 			for _, turn := range turns {
-				a, account, err := cells.Alternate(cmd.Context(), turn, max(4, int(30*time.Second/turn)), f.seed)
+				a, account, err := cells.Alternate(cmd.Context(), turn, max(least, int(lasts/turn)), f.seed)
 				if err != nil {
 					return fmt.Errorf("cannot finish the alternation: %w", err)
 				}
 				all = append(all, a)
-				if err := c.tabulate(&f, "alternation.csv", a.Head(), [][]string{a.Row()}, 1, cells.Trial{Account: account}); err != nil {
+				if err := c.tabulate(&f, alternationTable(), [][]string{a.Row()}, cells.Trial{Account: account}); err != nil {
 					return err
 				}
 			}
@@ -139,31 +146,54 @@ and count the changes that adaptation makes, and those that it takes back within
 	}
 	f.add(cmd, nil)
 	cmd.Flags().DurationSliceVar(&turns, "turn", []time.Duration{500 * time.Millisecond, 2 * time.Second, 15 * time.Second}, "`length` of a turn")
-	for _, name := range []string{"quick", "only"} {
-		cmd.Flags().MarkHidden(name)
-	}
+	cmd.Flags().MarkHidden("only")
 	return cmd
 }
 
-// tabulate prints rows, with the account of frames, and merges them into a file.
-func (c *cli) tabulate(f *labFlags, file string, head []string, rows [][]string, key int, labs ...cells.Trial) error {
-	path := filepath.Join(f.dir, file)
+// labTable is a table that runs in the lab add rows to.
+type labTable struct {
+	name, title   string
+	head          []string
+	key           int   // columns that tell rows apart
+	labels, drawn []int // of the picture
+}
+
+func cellsTable() labTable {
+	return labTable{"cells", "Speed-up over the star, a minute's work", cells.Head(), 1, []int{0}, []int{10, 11}}
+}
+
+func baselinesTable() labTable {
+	return labTable{"baselines", "Milliseconds of an iteration, by policy", cells.BaselineHead(), 2, []int{0, 1}, []int{2}}
+}
+
+func alternationTable() labTable {
+	head := trials.Alternation{}.Head()
+	return labTable{"alternation", "Iterations, by the length of a turn in seconds", head, 1, []int{0}, []int{slices.Index(head, "iterations"), slices.Index(head, "on the star")}}
+}
+
+// tabulate prints rows, with the account of frames, and merges them into the table's files: numbers and a picture.
+func (c *cli) tabulate(f *labFlags, table labTable, rows [][]string, labs ...cells.Trial) error {
+	path := filepath.Join(f.dir, table.name+".csv")
 	old, err := readTable(path)
 	if err != nil {
 		return err
 	}
 	if len(old) == 0 {
-		old = [][]string{head}
+		old = [][]string{table.head}
 	}
-	old = cells.Merge(old, rows, key)
+	old = cells.Merge(old, rows, table.key)
 	if err := writeFile(path, func(w io.Writer) error { return csv.NewWriter(w).WriteAll(old) }); err != nil {
+		return err
+	}
+	picture := figures.Tabled(table.name, table.title, old, table.labels, table.drawn)
+	if err := writeFile(filepath.Join(f.dir, table.name+".svg"), picture.SVG); err != nil {
 		return err
 	}
 	if f.json || c.output == "json" {
 		return nil
 	}
 	t := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
-	for _, row := range append([][]string{head}, rows...) {
+	for _, row := range append([][]string{table.head}, rows...) {
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	if err := t.Flush(); err != nil {

@@ -54,20 +54,6 @@ type Sighting struct {
 	Gone       bool         // it is no longer here: the port was closed
 }
 
-// PathReport is what a host believes of the paths under its links.
-type PathReport struct {
-	Boot, Seq uint64
-	Paths     []PathState
-}
-
-// PathState is one path as its near end sees it.
-type PathState struct {
-	Peer overlay.Name
-	RTT  time.Duration
-	Loss float64 // share of datagrams lost, 0 to 1
-	Rate int64   // delivered, bit/s
-}
-
 // Welcome answers a Hello.
 type Welcome struct {
 	Proxy      overlay.Name

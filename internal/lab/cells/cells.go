@@ -15,8 +15,10 @@ import (
 const (
 	// Span is how long each policy runs the application; what a minute's work takes follows from it.
 	Span = 10 * time.Second
-	// baselineSpan lets the trigger of 10 MB in 10 s come and be measured.
-	baselineSpan = 24 * time.Second
+	// BaselineSpan lets the trigger of 10 MB in 10 s come and be measured.
+	BaselineSpan = 24 * time.Second
+	// QuickSpan is for a first look.
+	QuickSpan = 5 * time.Second
 )
 
 // Cell is one setting in the simulator and, a few times, in the lab.
@@ -113,19 +115,22 @@ func (c Cell) Row() []string {
 	}
 }
 
-// Baselines runs one setting by every policy in one lab, and by tinc in another like it, if the machine has it. What was measured
-// before an error is in the trial.
-func Baselines(ctx context.Context, name string, seed uint64) (Trial, error) {
+// Baselines runs one setting by every policy in one lab, for so long each, and by tinc in another like it, if the machine has it;
+// the quick form leaves out the policies that take their time, and tinc. What was measured before an error is in the trial.
+func Baselines(ctx context.Context, name string, seed uint64, span time.Duration, quick bool) (Trial, error) {
 	s, err := SettingNamed(name, seed)
 	if err != nil {
 		return Trial{}, err
 	}
-	t, err := try(ctx, s, baselineSpan, Policies()...)
+	if quick {
+		return try(ctx, s, QuickSpan, "star", "first-packet", "oracle", "fastpath")
+	}
+	t, err := try(ctx, s, span, Policies()...)
 	program, there := tincd()
 	if err != nil || !there {
 		return t, err
 	}
-	t.Runs[tincName], err = overTinc(ctx, s, program)
+	t.Runs[tincName], err = overTinc(ctx, s, span, program)
 	if err != nil {
 		delete(t.Runs, tincName)
 		err = fmt.Errorf("%s over tinc: %w", name, err)
@@ -134,7 +139,7 @@ func Baselines(ctx context.Context, name string, seed uint64) (Trial, error) {
 }
 
 // overTinc runs the application over tinc, in a lab of its own.
-func overTinc(ctx context.Context, s trials.Setting, program string) (Run, error) {
+func overTinc(ctx context.Context, s trials.Setting, span time.Duration, program string) (Run, error) {
 	r := Run{Policy: tincName}
 	spec, err := s.Environment.Spec(s.VMs)
 	if err != nil {
@@ -149,7 +154,7 @@ func overTinc(ctx context.Context, s trials.Setting, program string) (Run, error
 	if err != nil {
 		return r, err
 	}
-	return bench{Setting: s, lab: l}.program(ctx, r, at, baselineSpan)
+	return bench{Setting: s, lab: l}.program(ctx, r, at, span)
 }
 
 // Policies are all that a setting is compared by, and how to call them.

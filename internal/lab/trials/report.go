@@ -85,11 +85,13 @@ func (r Report) CSV(w io.Writer) error {
 }
 
 // draw adds a figure to the pictures.
-func (r *Report) draw(f figures.Figure) {
+func (r *Report) draw(f figures.Figure) { r.picture(f.Name, f.SVG) }
+
+func (r *Report) picture(name string, svg func(io.Writer) error) {
 	if r.Pictures == nil {
 		r.Pictures = map[string]func(io.Writer) error{}
 	}
-	r.Pictures[f.Name+".svg"] = f.SVG
+	r.Pictures[name+".svg"] = svg
 }
 
 // each runs f for every number below n, as many at a time as there are processors, and returns the first error.

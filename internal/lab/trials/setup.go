@@ -3,10 +3,12 @@ package trials
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/adapt"
+	"github.com/virtuoso-vnet/virtuoso/internal/lab/figures"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/simulate"
 )
 
@@ -50,6 +52,15 @@ func Figure9(o Options) (Report, error) {
 		r.Rows = append(r.Rows, []string{s.Topology, fmt.Sprint(s.Links), seconds(s.Seconds), paper[s.Topology]})
 	}
 	r.Data = all
+	f := figures.Bars{Name: r.Name, Title: "Figure 9: set-up of a topology among eight daemons", Series: []string{"here, ms", "paper, s"}}
+	for _, s := range all {
+		row := figures.BarRow{Label: s.Topology, Values: []float64{s.Seconds, -1}, Texts: []string{fmt.Sprintf("%.0f ms", 1000*s.Seconds), ""}}
+		if was, err := strconv.ParseFloat(paper[s.Topology], 64); err == nil {
+			row.Values[1], row.Texts[1] = was, paper[s.Topology]+" s"
+		}
+		f.Rows = append(f.Rows, row)
+	}
+	r.picture(f.Name, f.SVG)
 	return r, nil
 }
 
@@ -124,6 +135,14 @@ func Figure10(o Options) (Report, error) {
 			seconds(c.Auto.Seconds), seconds(c.Star * float64(c.Auto.Iterations)), fmt.Sprintf("%.2f", c.Speedup),
 		})
 	}
+	f := figures.Bars{Name: r.Name, Title: "Figure 10: running time, eight VMs in a single cluster", Series: []string{"adapted", "on the star"}}
+	for i, c := range all {
+		star := c.Star * float64(c.Auto.Iterations)
+		f.Rows = append(f.Rows, figures.BarRow{
+			Label: patterns[i], Values: []float64{c.Auto.Seconds, star}, Texts: []string{seconds(c.Auto.Seconds) + " s", seconds(star) + " s"},
+		})
+	}
+	r.picture(f.Name, f.SVG)
 	r.Data = all
 	return r, nil
 }
