@@ -102,6 +102,7 @@ type fault struct {
 	dead   []string               // hosts that carry nothing meanwhile
 	killed []string               // those of them whose daemon is another afterwards
 	cut    func(a, b string) bool // whether packets between two hosts may be lost; nil for none
+	leaky  bool                   // only some of them, so that links stand
 	do     func()
 	mend   func()
 }
@@ -205,7 +206,7 @@ func (c *chaos) excuse(i int, f fault, direct bool) (cost, bool) {
 	switch {
 	case slices.Contains(f.dead, a), slices.Contains(f.dead, b):
 		return cost{}, true
-	case direct && between && !star:
+	case direct && between && !star && !f.leaky:
 		return cost{half: true}, true
 	case direct:
 		return cost{}, between
@@ -319,7 +320,7 @@ func (c *chaos) judge(reports map[string]steadyReport) {
 // covered says whether the excuses, which may overlap, explain a hole: all that was sent after its one end and before the other.
 func covered(first, last time.Time, list []excuse) bool {
 	step := time.Second / chaosRate
-	first, last = first.Add(2*step), last.Add(-2*step)
+	first, last = first.Add(step/2), last.Add(-step/2) // the first that is lost was sent a step after the one that came
 	slices.SortFunc(list, func(a, b excuse) int { return a.from.Compare(b.from) })
 	for _, e := range list {
 		if !e.from.After(first) && e.to.After(first) {
@@ -513,7 +514,7 @@ func (c *chaos) lossOneWay() fault {
 		return wan.Path{}
 	}
 	return fault{
-		what: fmt.Sprintf("lose %.0f %% from %s to %s for %v", 100*loss, a, b, lasts), cut: c.across(a, b),
+		what: fmt.Sprintf("lose %.0f %% from %s to %s for %v", 100*loss, a, b, lasts), cut: c.across(a, b), leaky: true,
 		do: func() {
 			bad := path()
 			bad.Loss = loss

@@ -72,6 +72,9 @@ func (l *Lab) Daemons(program string) *Daemons {
 	return &Daemons{lab: l, program: program, running: map[string]*daemon{}}
 }
 
+// Program is what they were started from.
+func (d *Daemons) Program() string { return d.program }
+
 // overlayHosts are the hosts that run a host daemon.
 func (l *Lab) overlayHosts() []string {
 	if len(l.spec.Overlay.Hosts) > 0 {
