@@ -46,6 +46,7 @@ func roles() map[string]func(args []string) int {
 		"pile-see":       seePiles,
 		"steady":         steady,
 		"hacked-host":    hackedHost,
+		"nuisance":       beNuisance,
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -31,9 +32,19 @@ func portsCommand(c *cli) *cobra.Command {
 						limit = limitText(p.GetLimit())
 					}
 					t.row(p.GetName(), p.GetKind(), p.GetInterface(), state, p.GetMtuBytes(), p.GetQueues(),
-						strings.Join(p.GetOffloads(), " "), list(p.GetMacs()), limit, p.GetFramesReceived(), p.GetFramesSent(), drops(slices.Concat(p.GetDrops(), p.GetRefused())))
+						strings.Join(p.GetOffloads(), " "), some(p.GetMacs()), limit, p.GetFramesReceived(), p.GetFramesSent(), drops(slices.Concat(p.GetDrops(), p.GetRefused())))
 				}
 			})
 		}),
 	}
+}
+
+// someMACs is how many addresses of a port a line shows; vnet ports -o json has all.
+const someMACs = 8
+
+func some(macs []string) string {
+	if len(macs) <= someMACs {
+		return list(macs)
+	}
+	return fmt.Sprintf("%s … (%d in all)", list(macs[:someMACs]), len(macs))
 }

@@ -205,6 +205,10 @@ func (h *hub) vmName(p control.Place) string {
 }
 
 func (h *hub) placeEvent(c control.PlaceChange) {
+	comesAndGoes := c.Kind == control.PlaceLearned || c.Kind == control.PlaceGone
+	if comesAndGoes && !h.p.desks.at(c.Place.Node).seen.AllowN(time.Now(), 1) {
+		return // a campus wakes, or a guest invents addresses: what else happens would be lost among them
+	}
 	switch c.Kind {
 	case control.PlaceUpdated:
 		return

@@ -56,12 +56,14 @@ type desk struct {
 	calls   chan struct{} // has a token for each call that is worked on
 	asks    *rate.Limiter // of calls
 	news    *rate.Limiter // of its events
+	seen    *rate.Limiter // of events about addresses that come and go there
 }
 
 func newDesk() *desk {
 	return &desk{
 		letters: make(chan struct{}, lettersWaiting), calls: make(chan struct{}, callsOpen),
 		asks: rate.NewLimiter(rate.Every(callsEvery), callsBurst), news: rate.NewLimiter(rate.Every(newsEvery), newsBurst),
+		seen: rate.NewLimiter(rate.Every(newsEvery), newsBurst),
 	}
 }
 
