@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -16,7 +17,9 @@ const (
 	epochDatagrams = 1 << 25
 
 	upkeepBeats = 8 // heartbeats between two of the dialler's probes at full size: 2 s, 6 kbit/s
-	upkeepTries = 5 // unanswered ones after which the path counts as narrower: one in 10^5 is by chance at 5 % loss
+	// upkeepTries is how many of them are unanswered in a row when the path counts as narrower: one in 10^5 is by chance at
+	// 5 % loss each way. From the second on they are sent with each heartbeat, so that a black hole is found within 5 s.
+	upkeepTries = 5
 	upkeepID    = 0 // of these probes; those of Prove count from 1
 
 	// linger is how long a dead link stays known: one that the peer closed still delivers stragglers. Meanwhile each end
@@ -41,6 +44,11 @@ func (l *Link) sendHouse(size int, put func([]byte) int) {
 		l.stream.house(put)
 		return
 	}
+	l.sendHouseTo(*l.remote.Load(), size, put)
+}
+
+// sendHouseTo is sendHouse over udp to an address that need not be the peer's.
+func (l *Link) sendHouseTo(to netip.AddrPort, size int, put func([]byte) int) {
 	h := &l.house
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -52,7 +60,7 @@ func (l *Link) sendHouse(size int, put func([]byte) int) {
 	h.counter++
 	d := l.tx.Load().seal(h.buf[:n], header{kind: dgramHouse, lane: houseLane, link: l.theirs, counter: h.counter}, &h.nonce)
 	// A failed send is a lost message: the next heartbeat, or the prover's next try, makes up for it.
-	_ = l.e.sockets[0].WriteSegments(*l.remote.Load(), d, len(d))
+	_ = l.e.sockets[0].WriteSegments(to, d, len(d))
 }
 
 func (l *Link) sendProbe(m probe) { l.sendHouse(int(m.size), m.put) }
@@ -87,7 +95,7 @@ func (l *Link) keep() {
 		}
 		if send {
 			l.sendBeat(now, life.heard)
-			if beats++; beats%upkeepBeats == 0 && !l.upkeep() {
+			if beats++; (beats%upkeepBeats == 0 || l.unanswered.Load() > 1) && !l.upkeep() {
 				l.end(errNarrow, false)
 				continue
 			}

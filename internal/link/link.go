@@ -124,6 +124,7 @@ type inside struct {
 	windows [maxLanes + 1]*replay // made when a lane is first heard, authenticated
 	joiner  joiner
 	nonce   [nonceLen]byte
+	move    move
 }
 
 // Peer is the other node's name, as its certificate has it.

@@ -115,6 +115,7 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 	r.opened++
 	if h.kind == dgramHouse {
 		r.account(l)
+		l.arrived(body, from)
 		r.parting = l.houseMessage(body, r.now, r.parting)
 		return
 	}
@@ -168,8 +169,7 @@ func (l *Link) open(dst, d []byte, h header, from netip.AddrPort) ([]byte, bool)
 		l.peers.inEpoch.Store(key.epoch)
 	}
 	if newest && from != *l.remote.Load() {
-		moved := from
-		l.remote.Store(&moved) // the peer's address has changed; only it could have sealed this
+		l.moved(from, now)
 	}
 	return body, true
 }

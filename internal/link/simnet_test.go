@@ -29,6 +29,7 @@ type simDoor struct {
 	mu    sync.Mutex
 	write func(d []byte) (again int)        // how often a datagram of ours is sent; it may change d
 	moved map[netip.AddrPort]netip.AddrPort // senders that seem to have moved
+	lied  map[netip.AddrPort]netip.AddrPort // senders whose datagrams somebody sends on from elsewhere
 }
 
 func (d *simDoor) ListenUDP(at netip.AddrPort, n int) ([]Socket, error) {
@@ -74,6 +75,9 @@ func (s *simSocket) ReadBatch(bufs [][]byte, sizes, segs []int, from []netip.Add
 	defer s.door.mu.Unlock()
 	for i := range n {
 		if is, ok := s.door.moved[from[i]]; ok {
+			from[i] = is
+		}
+		if is, ok := s.door.lied[from[i]]; ok {
 			from[i] = is
 		}
 	}
@@ -364,6 +368,10 @@ func TestPeerMayMove(t *testing.T) {
 		w.doorB.mu.Unlock()
 		out.Send(0, []ether.Packet{frame(0, 100)})
 		w.b.waitFrames(t, 1)
+		if in.Remote() == elsewhere {
+			t.Fatal("replies go to an address that has not answered")
+		}
+		time.Sleep(10 * time.Millisecond)
 		if in.Remote() != elsewhere {
 			t.Fatalf("replies still go to %v", in.Remote())
 		}
@@ -372,6 +380,26 @@ func TestPeerMayMove(t *testing.T) {
 		time.Sleep(time.Minute)
 		if out.Err() != nil || in.Err() != nil {
 			t.Errorf("the link died: %v, %v", out.Err(), in.Err())
+		}
+	})
+}
+
+// Somebody on the way sends the peer's datagrams on from an address where the peer is not: nothing goes there.
+func TestNobodyIsMovedByOthers(t *testing.T) {
+	simulate(t, wan.Path{Delay: time.Millisecond}, func(t *testing.T, w *world) {
+		out, in := dial(t, w.a, w.b, UDP)
+		w.doorB.mu.Lock()
+		w.doorB.lied = map[netip.AddrPort]netip.AddrPort{w.a.Addr(): netip.MustParseAddrPort("192.0.2.7:999")}
+		w.doorB.mu.Unlock()
+		for n := range 20 {
+			out.Send(0, []ether.Packet{frame(n, 100)})
+			time.Sleep(100 * time.Millisecond)
+			in.Send(0, []ether.Packet{frame(100+n, 100)})
+		}
+		w.b.waitFrames(t, 20)
+		w.a.waitFrames(t, 20)
+		if in.Remote() != w.a.Addr() {
+			t.Errorf("replies go to %v", in.Remote())
 		}
 	})
 }
