@@ -169,7 +169,7 @@ func (l *Link) open(dst, d []byte, h header, from netip.AddrPort) ([]byte, bool)
 		l.peers.inEpoch.Store(key.epoch)
 	}
 	if newest && from != *l.remote.Load() {
-		l.moved(from, now)
+		l.moved(from, time.Now())
 	}
 	return body, true
 }
