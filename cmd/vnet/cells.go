@@ -111,6 +111,46 @@ machine has it, in a second lab like it. Three minutes a cell.`,
 	return cmd
 }
 
+func speedupCommand(c *cli) *cobra.Command {
+	var f labFlags
+	var bytes []int
+	star, auto := cells.StarSpan, cells.AutoSpan
+	cmd := &cobra.Command{
+		Use:   "speedup",
+		Short: "All-to-all of eight VMs in the lab: the same job on the star and with adaptation",
+		Long: `Run an all-to-all in the lab, on the star and then for a minute with adaptation, inference included, and hold the running times
+of the same job against each other and against the bound of arithmetic: as many times as there are VMs. Two minutes a size of
+messages.`,
+		Example: "  vnet experiment speedup --bytes 1000000",
+		Args:    cobra.NoArgs,
+		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			if err := lab.Preflight(); err != nil {
+				return err
+			}
+			if f.quick {
+				bytes, star, auto = bytes[:1], 2*cells.QuickSpan, 2*cells.QuickSpan
+			}
+			var all []cells.Speedup
+			for _, place := range f.only {
+				for _, size := range bytes {
+					s, err := cells.Measure(cmd.Context(), place, int64(size), star, auto, f.seed)
+					if err != nil {
+						return fmt.Errorf("cannot measure the speed-up: %w", err)
+					}
+					all = append(all, s)
+					if err := c.tabulate(&f, speedupTable(), [][]string{s.Row()}, cells.Trial{Account: s.Account}); err != nil {
+						return err
+					}
+				}
+			}
+			return c.asJSON(&f, all)
+		}),
+	}
+	f.add(cmd, []string{"cluster8"})
+	cmd.Flags().IntSliceVar(&bytes, "bytes", []int{1_000_000, 250_000}, "of a message: `sizes`")
+	return cmd
+}
+
 func alternationCommand(c *cli) *cobra.Command {
 	var f labFlags
 	var turns []time.Duration
@@ -164,6 +204,10 @@ func cellsTable() labTable {
 
 func baselinesTable() labTable {
 	return labTable{"baselines", "Milliseconds of an iteration, by policy", cells.BaselineHead(), 2, []int{0, 1}, []int{2}}
+}
+
+func speedupTable() labTable {
+	return labTable{"speedup", "Running time of the same job, by bytes of a message and seed", cells.SpeedupHead(), 3, []int{0, 1, 2}, []int{4, 5}}
 }
 
 func alternationTable() labTable {

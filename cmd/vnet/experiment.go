@@ -21,7 +21,7 @@ func experimentCommand(c *cli) *cobra.Command {
 	for _, e := range trials.Experiments() {
 		all = append(all, trialCommand(c, e))
 	}
-	all = append(all, cellsCommand(c), baselinesCommand(c), alternationCommand(c))
+	all = append(all, cellsCommand(c), speedupCommand(c), baselinesCommand(c), alternationCommand(c))
 	return c.group("experiment", "Repeat the experiments of the paper", all...)
 }
 

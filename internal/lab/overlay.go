@@ -148,7 +148,7 @@ func (d *Daemons) start(host string, argv []string) error {
 		argv = append(argv, "--overlay", overlay)
 	}
 	log := &tail{}
-	proc, err := d.lab.Command(host, append([]string{d.program}, argv...), CmdOptions{Name: "vnet", Slack: EasyTimers, Files: files, Stdout: io.Discard, Stderr: log})
+	proc, err := d.lab.Command(host, append([]string{d.program}, argv...), CmdOptions{Name: "vnet", Crowd: true, Files: files, Stdout: io.Discard, Stderr: log})
 	if err != nil {
 		return err
 	}

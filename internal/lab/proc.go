@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,13 +30,25 @@ type CmdOptions struct {
 	Dir            string     // default /
 	Name           string     // argument 0, when it should differ from the program
 
-	// Slack is how late the kernel may wake the program for a timer, so that it wakes once for several; 0 = the kernel's 50 µs.
-	Slack time.Duration
+	// Crowd says that the program is one of many that wake each other for every packet. In a lab of more hosts than hostsPerCPU
+	// a processor it has the one of its host, its timers may be 1 ms late, and it does not interrupt who runs when it is
+	// woken (SCHED_BATCH): it finds several packets then.
+	Crowd bool
 }
 
-// EasyTimers is the slack of programs of which a lab runs many at a time. The watchman of Go's scheduler sleeps for 20 µs at a
-// time in a busy process: of 17 such processes it alone took an eighth of two processors. No timer of ours is finer.
-const EasyTimers = time.Millisecond
+// hostsPerCPU is how many machines a processor plays before they are a crowd.
+const hostsPerCPU = 2
+
+// place is the number of the processor that plays a host and its VMs; false where there are enough of them.
+func (l *Lab) place(in string) (cpu int, crowded bool) {
+	if len(l.spec.Hosts) <= hostsPerCPU*runtime.NumCPU() {
+		return 0, false
+	}
+	if vm, ok := l.spec.VM(in); ok {
+		in = vm.Host
+	}
+	return slices.IndexFunc(l.spec.Hosts, func(h Host) bool { return h.Name == in }), true
+}
 
 // Exit is how a program ended.
 type Exit struct {
@@ -116,7 +130,10 @@ func (l *Lab) Command(in string, argv []string, o CmdOptions) (*Proc, error) {
 		return nil, fmt.Errorf("cannot run nothing in %s", in)
 	}
 	p := &Proc{In: in, Argv: argv, ns: ns, exit: make(chan exitNews, 1), done: make(chan struct{})}
-	req := startRequest{Argv: argv, Env: environment(in, o.Env), Dir: o.Dir, Slack: o.Slack}
+	req := startRequest{Argv: argv, Env: environment(in, o.Env), Dir: o.Dir}
+	if cpu, crowded := l.place(in); crowded && o.Crowd && cpu >= 0 {
+		req.Crowd, req.CPU = true, cpu
+	}
 	if req.Dir == "" {
 		req.Dir = "/"
 	}

@@ -41,6 +41,17 @@ func TestAJobIsReckonedFromARun(t *testing.T) {
 	}
 }
 
+// The same job on the star: its first half as it was, the rest as its second half went.
+func TestSpeedupIsOfTheSameJob(t *testing.T) {
+	s := Speedup{Bound: Bound(8), Star: Run{Iterations: 4, HeadS: 11, IterationS: 5}, Auto: Run{Iterations: 60, HeadS: 32, IterationS: 1}}
+	if got, want := s.Total(), (11+58*5.0)/(32+30); math.Abs(got-want) > 1e-9 {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if len(s.Row()) != len(SpeedupHead()) {
+		t.Errorf("%d columns, %d names", len(s.Row()), len(SpeedupHead()))
+	}
+}
+
 func TestRowsHaveTheirColumns(t *testing.T) {
 	c := Cell{Setting: "cluster4/ring", Lab: []Trial{{Runs: map[string]Run{"oracle": {IterationS: 1}}}}}
 	c.Simulated.Auto.Iterations = 1

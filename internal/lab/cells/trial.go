@@ -55,29 +55,20 @@ func (t Trial) Ratio(policy, to string) float64 {
 // try builds the lab and runs the application by each policy for so long.
 func try(ctx context.Context, s trials.Setting, length time.Duration, policies ...string) (Trial, error) {
 	t := Trial{Setting: s.String(), Seed: s.Seed, Runs: map[string]Run{}}
-	spec, err := s.Environment.Spec(s.VMs)
+	b, end, err := open(ctx, s)
 	if err != nil {
 		return t, err
 	}
-	l, err := lab.Start(ctx, spec, lab.Options{})
-	if err != nil {
-		return t, err
-	}
-	defer l.Close()
-	d, err := l.StartOverlay(ctx)
-	if err != nil {
-		return t, err
-	}
-	b := bench{Setting: s, lab: l, daemons: d}
+	defer end()
 	for _, policy := range policies {
 		if t.Runs[policy], err = b.run(ctx, policy, length); err != nil {
 			return t, fmt.Errorf("%s by %s: %w", s, policy, err)
 		}
 	}
-	if t.Account, err = d.Account(ctx); err != nil {
+	if t.Account, err = b.daemons.Account(ctx); err != nil {
 		return t, err
 	}
-	paths, err := l.Paths()
+	paths, err := b.lab.Paths()
 	for _, n := range paths.Missed {
 		t.Missed += n
 	}
@@ -130,7 +121,7 @@ func (b bench) run(ctx context.Context, policy string, length time.Duration) (Ru
 	if r, err = b.program(ctx, r, nil, length); err != nil {
 		return r, err
 	}
-	r.Links, err = b.open(ctx)
+	r.Links, err = b.opened(ctx)
 	return r, err
 }
 
@@ -182,7 +173,7 @@ func (b bench) links(ctx context.Context, want int) error {
 	ctx, cancel := context.WithTimeout(ctx, program.Patience)
 	defer cancel()
 	for {
-		got, err := b.open(ctx)
+		got, err := b.opened(ctx)
 		if err != nil || got == want {
 			return err
 		}
@@ -194,8 +185,8 @@ func (b bench) links(ctx context.Context, want int) error {
 	}
 }
 
-// open is how many links adaptation has.
-func (b bench) open(ctx context.Context) (int, error) {
+// opened is how many links adaptation has.
+func (b bench) opened(ctx context.Context) (int, error) {
 	status := &vnetv1.GetAdaptationResponse{}
 	err := b.ask(ctx, status, "adapt", "status")
 	return len(status.GetAdaptation().GetLinks()), err
@@ -213,20 +204,12 @@ func Alternate(ctx context.Context, turn time.Duration, turns int, seed uint64) 
 		return out, account, err
 	}
 	s := trials.Setting{Environment: e, VMs: 4, Pattern: alternateRing, Seed: seed}
-	spec, err := e.Spec(s.VMs)
+	b, end, err := open(ctx, s)
 	if err != nil {
 		return out, account, err
 	}
-	l, err := lab.Start(ctx, spec, lab.Options{})
-	if err != nil {
-		return out, account, err
-	}
-	defer l.Close()
-	d, err := l.StartOverlay(ctx)
-	if err != nil {
-		return out, account, err
-	}
-	b := bench{Setting: s, lab: l, daemons: d, more: []string{"--alternate", alternateStar, "--period", turn.String()}}
+	defer end()
+	b.more = []string{"--alternate", alternateStar, "--period", turn.String()}
 	for _, mode := range []string{"observe", "auto"} {
 		if err := b.vnet(ctx, "app", "set", "--defaults"); err != nil {
 			return out, account, err
@@ -249,7 +232,7 @@ func Alternate(ctx context.Context, turn time.Duration, turns int, seed uint64) 
 	}
 	out.Reckon(ad.Adaptation, bound.Bound)
 	out.PerTurn = float64(out.Changes) / float64(turns)
-	account, err = d.Account(ctx)
+	account, err = b.daemons.Account(ctx)
 	return out, account, err
 }
 

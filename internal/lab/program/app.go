@@ -87,7 +87,7 @@ func Start(l *lab.Lab, p Plan) (*Application, error) {
 			lab.Self, "patterns", "--rank", fmt.Sprint(rank), "--peers", strings.Join(peers, ","), "--pattern", p.Pattern,
 			"--bytes", fmt.Sprint(p.Bytes), "--seed", fmt.Sprint(p.Seed), "--cc", "cubic", "--json",
 		}, p.Args...)
-		proc, err := l.Command(in, argv, lab.CmdOptions{Name: "vnet", Slack: lab.EasyTimers, Stdout: &Lines{Take: a.line}, Stderr: complaint})
+		proc, err := l.Command(in, argv, lab.CmdOptions{Name: "vnet", Crowd: true, Stdout: &Lines{Take: a.line}, Stderr: complaint})
 		if err != nil {
 			return nil, err
 		}
