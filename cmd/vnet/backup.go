@@ -86,13 +86,13 @@ func archive(out *os.File, state string) error {
 		if name == stateFile {
 			path = out.Name() + ".db"
 			defer os.Remove(path)
-			if err := store.Copy(filepath.Join(state, name), path); err != nil {
+			if err := store.Copy(filepath.Join(state, name), path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
 		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) && name != stateFile {
-			continue // a host has no authority
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a host has no authority, and before its first start no memory
 		}
 		if err != nil {
 			return err
@@ -185,9 +185,6 @@ func readBackup(path string) (kept, error) {
 
 // identity is whose backup it is.
 func (k kept) identity() (*pki.Identity, error) {
-	if k[stateFile] == nil {
-		return nil, fmt.Errorf("it lacks %s", stateFile)
-	}
 	dir, err := os.MkdirTemp("", "vnet-restore-") // with mode 0700
 	if err != nil {
 		return nil, err
@@ -198,7 +195,9 @@ func (k kept) identity() (*pki.Identity, error) {
 	}
 	id, err := pki.LoadIdentity(dir)
 	if err == nil && id.Role == pki.RoleProxy {
-		_, err = pki.LoadCA(dir)
+		if _, err = pki.LoadCA(dir); err == nil && k[stateFile] == nil {
+			err = fmt.Errorf("it lacks %s", stateFile)
+		}
 	}
 	return id, err
 }
@@ -242,13 +241,10 @@ func (k kept) restore(state string) (void int, err error) {
 	if err := k.write(fresh); err != nil {
 		return 0, err
 	}
-	db, err := store.Open(filepath.Join(fresh, stateFile))
-	if err != nil {
-		return 0, err
-	}
-	void, err = pki.Ledger{Shelf: db}.VoidTokens(time.Now())
-	if err = errors.Join(err, db.Close()); err != nil {
-		return 0, err
+	if k[stateFile] != nil {
+		if void, err = voidTokens(filepath.Join(fresh, stateFile)); err != nil {
+			return 0, err
+		}
 	}
 	for _, name := range backupFiles() {
 		if k[name] == nil {
@@ -259,4 +255,13 @@ func (k kept) restore(state string) (void int, err error) {
 		}
 	}
 	return void, nil
+}
+
+func voidTokens(path string) (void int, err error) {
+	db, err := store.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	void, err = pki.Ledger{Shelf: db}.VoidTokens(time.Now())
+	return void, errors.Join(err, db.Close())
 }

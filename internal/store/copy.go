@@ -26,7 +26,7 @@ func Copy(path, to string) error {
 	for range copyTries {
 		whole, err := copyOnce(path, to)
 		if err != nil {
-			os.Remove(to)
+			os.Remove(to) // there may be none
 			return fmt.Errorf("cannot copy the store %s: %w", path, err)
 		}
 		if whole {
