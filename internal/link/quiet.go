@@ -33,17 +33,22 @@ func (p *pace) read(now time.Time) {
 }
 
 // watch waits for a socket in Go's network poller, by an epoll instance of its own: the socket itself stays one that blocks.
+// The instance tells of the socket once for each wait; else every datagram would wake the poller's thread, whoever reads it.
 type watch struct {
 	file *os.File
 	raw  syscall.RawConn
+	fd   int // the socket
 }
+
+// armed is what is waited for, once.
+const armed = unix.EPOLLIN | unix.EPOLLONESHOT
 
 func newWatch(fd int) (*watch, error) {
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN}
+	event := unix.EpollEvent{Events: armed}
 	if err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &event); err == nil {
 		err = unix.SetNonblock(ep, true) // which is how os knows that it can be waited for
 	}
@@ -51,7 +56,7 @@ func newWatch(fd int) (*watch, error) {
 		unix.Close(ep)
 		return nil, os.NewSyscallError("epoll_ctl", err)
 	}
-	w := &watch{file: os.NewFile(uintptr(ep), "epoll")}
+	w := &watch{file: os.NewFile(uintptr(ep), "epoll"), fd: fd}
 	if w.raw, err = w.file.SyscallConn(); err != nil {
 		w.file.Close()
 		return nil, err
@@ -61,7 +66,15 @@ func newWatch(fd int) (*watch, error) {
 
 // wait returns when there is something to read, or the socket was closed.
 func (w *watch) wait() error {
+	first := true
 	return w.raw.Read(func(ep uintptr) bool {
+		if first {
+			first = false
+			event := unix.EpollEvent{Events: armed}
+			if unix.EpollCtl(int(ep), unix.EPOLL_CTL_MOD, w.fd, &event) != nil {
+				return true
+			}
+		}
 		var events [1]unix.EpollEvent
 		n, err := unix.EpollWait(int(ep), events[:], 0)
 		return n > 0 || err != nil && err != unix.EINTR
