@@ -106,11 +106,11 @@ func (j *joiner) put(p *partial, r record) bool {
 		}
 		copy(p.buf[at:], r.bytes)
 	}
+	j.held += len(p.buf) + len(p.tail) - before // also of what contradicts the others: drop gives it all back
 	if p.size != 0 && len(p.tail) > p.size {
 		return false
 	}
 	p.have |= bit
-	j.held += len(p.buf) + len(p.tail) - before
 	return true
 }
 
