@@ -53,6 +53,7 @@ type daemonFlags struct {
 	without   map[string]*bool // offloads that are not to be used, by name
 	uncounted bool
 	user      string // who the daemon becomes; empty: who started it
+	clampMSS  uint16 // 0: none
 	apiGroup  string // who may use the socket besides; empty: nobody
 	verbose   bool
 	profile   string // file for a CPU profile; empty for none
@@ -80,6 +81,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 			panic("vnet: a flag that does not exist is to be hidden")
 		}
 	}
+	flags.Uint16Var(&f.clampMSS, "clamp-mss", 0, "have guests' TCP connections send at most so many `BYTES` a segment, such as 1360; 0 leaves that to them")
 	flags.StringVar(&f.user, "user", "", "once everything is open, go on as this `USER`, who gets the state directory")
 	flags.StringVar(&f.apiGroup, "api-group", "", "let members of this `GROUP` ask and command the daemon on its socket (default: its user and root only)")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event in detail")
@@ -94,6 +96,9 @@ func (f *daemonFlags) off() (names []string) {
 	}
 	return names
 }
+
+// leastMSS is what every host takes without being asked (RFC 9293 §3.7.1).
+const leastMSS = 536
 
 // portOf gives every overlay a port of its own, so that two run on one machine.
 func portOf(overlay string) uint16 {
@@ -115,8 +120,9 @@ type daemon struct {
 	store  *store.Store
 	ports  []port.Port
 	boot   uint64
-	remote *server.Remote         // serves clients from afar; nil at a host
-	as     *account               // who it becomes; nil: who it is
+	remote *server.Remote // serves clients from afar; nil at a host
+	as     *account       // who it becomes; nil: who it is
+	clamp  uint16
 	group  int                    // who may use the socket besides; -1: nobody
 	next   func() (string, error) // what to type next, once it is up; nil for nothing
 
@@ -154,6 +160,9 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 			return d, usagef("cannot advertise %q: want IP:PORT", text)
 		}
 		d.offer = append(d.offer, at)
+	}
+	if d.clamp = f.clampMSS; d.clamp > 0 && d.clamp < leastMSS {
+		return d, usagef("cannot clamp segments to %d bytes: give %d or more", d.clamp, leastMSS)
 	}
 	if d.wish, err = carrierWish(f.carrier); err != nil {
 		return d, err

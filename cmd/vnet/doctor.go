@@ -18,6 +18,7 @@ import (
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/pki"
+	"github.com/virtuoso-vnet/virtuoso/internal/port"
 )
 
 // spareBytes is how much room the state directory must have: the largest state seen, of an overlay of 200 nodes, twice.
@@ -114,6 +115,7 @@ func (d *doctor) examine(ctx context.Context) (err error) {
 	}
 	d.tun()
 	d.capabilities()
+	d.interfaces(os.DirFS("/sys"))
 	d.disk()
 	running := d.daemon(ctx)
 	if !running {
@@ -166,6 +168,19 @@ func (d *doctor) tun() {
 		d.fault("tun", "load the module: modprobe tun; in a container add: --device "+path+"; or use ports that need none: --lan, --qemu", "there is no %s, so no --tap", path)
 	default:
 		d.fault("tun", "run as root; or use ports that need none: --qemu", "%s cannot be opened: %v", path, err)
+	}
+}
+
+// interfaces looks for those that will not carry guests' frames.
+func (d *doctor) interfaces(sys fs.FS) {
+	list, err := fs.ReadDir(sys, "class/net")
+	if err != nil {
+		return
+	}
+	for _, one := range list {
+		if why, do := port.Reluctance(sys, one.Name()); why != "" {
+			d.note("lan", do, "no good --lan: %s", why)
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ type Config struct {
 	Clients   func(conn *tls.Conn)                                                 // takes clients of the API from afar; nil refuses them; the Proxy's only
 	Off       []string                                                             // offloads that are not to be used, as in ParseOffload
 	Sealed    bool                                                                 // no frame for a guest elsewhere leaves unsealed, and none is taken; the Proxy cannot change that
+	ClampMSS  uint16                                                               // largest segment that a guest's TCP connection may announce, in bytes of payload; 0 leaves it as it is
 	Uncounted bool                                                                 // no traffic is counted, so none inferred: to measure what counting costs
 	Imagined  *vttif.Counter                                                       // reported with what the workers count: traffic that a simulation moves in a model, see Ways
 }

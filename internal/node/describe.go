@@ -52,6 +52,9 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 			if at.guard != nil && at.guard.blocked.Load() {
 				out.Warnings = append(out.Warnings, at.blockedText())
 			}
+			if text := at.deafText(); text != "" {
+				out.Warnings = append(out.Warnings, text)
+			}
 		}
 	})
 	out.Warnings = append(out.Warnings, n.trustWarnings(n.Wall())...)

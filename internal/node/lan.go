@@ -4,12 +4,15 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/forward"
+	"github.com/virtuoso-vnet/virtuoso/internal/port"
 )
 
 // listen is how long a new LAN port only listens for loop probes before it
@@ -21,6 +24,44 @@ type lanGuard struct {
 	blocked atomic.Bool            // written by the loop, read by workers
 	why     atomic.Pointer[string] // set while blocked
 	echoes  *echoes
+
+	asked    atomic.Uint32 // neighbour requests of guests elsewhere that were given to the LAN
+	answered atomic.Bool   // somebody there has sent to a guest elsewhere
+}
+
+// sent takes note of a frame that is flooded to the LAN.
+func (g *lanGuard) sent(p *ether.Packet) {
+	g.echoes.sent(time.Now(), p.Frame)
+	if p.Hops > 0 && !g.answered.Load() && neighbourly(p.Frame) {
+		g.asked.Add(1)
+	}
+}
+
+// unanswered is after how many requests in vain a LAN is held to refuse frames of foreign MACs: what asks once a second and
+// gets no answer is a guest that looks for a machine which is off; so many are more likely nobody who hears them.
+const unanswered = 30
+
+// deafText says what a LAN port suffers from that sends and is never answered; empty if it does not.
+func (at *localPort) deafText() string {
+	if at.guard == nil || at.guard.answered.Load() || at.guard.asked.Load() < unanswered || at.in.frames.Load() == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("guests elsewhere have asked for neighbours on the LAN of port %s %d times, and nobody there ever sent them a frame: its switch, access point or cloud may refuse frames of foreign MACs", at.name, at.guard.asked.Load())
+	if _, do := port.Reluctance(os.DirFS("/sys"), at.port.Info().Interface); do != "" {
+		return text + "; " + do
+	}
+	return text + "; look there for port security, or take another interface"
+}
+
+// reluctant takes down which LAN ports will hardly work, and why.
+func (s *state) reluctant() {
+	for _, at := range s.n.ports {
+		if name := at.port.Info().Interface; at.lan && name != "" {
+			if why, do := port.Reluctance(os.DirFS("/sys"), name); why != "" {
+				s.warning["lan "+at.name] = why + ": " + do
+			}
+		}
+	}
 }
 
 // heardProbe is a loop probe that a worker found among the frames of a LAN.
@@ -41,6 +82,9 @@ func (n *Node) fromLAN(at *localPort, p *ether.Packet, action forward.Action) (D
 	}
 	if at.guard.blocked.Load() {
 		return DropBlocked, true
+	}
+	if !at.guard.answered.Load() && action == forward.Forward && !p.Frame.Dst().IsGroup() {
+		at.guard.answered.Store(true)
 	}
 	if action == forward.FloodTree { // what is not flooded cannot circle
 		if at.guard.echoes.heard(time.Now(), p.Frame) {

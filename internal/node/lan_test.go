@@ -144,3 +144,37 @@ func TestReflections(t *testing.T) {
 		}
 	})
 }
+
+// A LAN on which guests elsewhere ask and are never answered is said to refuse them; one that answers once is not.
+func TestALANThatHearsNobody(t *testing.T) {
+	b := newBench(t, func(c *Config) {
+		near, far := port.Pipe("lan1", "lan1")
+		c.Ports = append(c.Ports, lanPort{near})
+		t.Cleanup(func() { far.Close() })
+	})
+	at := b.n.ports[len(b.n.ports)-1]
+	b.unblock(at)
+	b.publish()
+	at.in.add(1, 60)
+	ask := func(n int) {
+		for range n {
+			p := frame(mac(7), everybody())
+			copy(p.Frame[12:], []byte{0x08, 0x06})
+			p.Hops = 1
+			b.w.run(b.star.side, []ether.Packet{p})
+		}
+	}
+	if ask(unanswered - 1); at.deafText() != "" {
+		t.Errorf("too soon: %s", at.deafText())
+	}
+	if ask(1); !strings.Contains(at.deafText(), "foreign MACs") {
+		t.Errorf("after %d requests: %q", at.guard.asked.Load(), at.deafText())
+	}
+	b.rules(t, "from any src any dst "+mac(7).String()+" to link:proxy")
+	b.table = b.table.WithDown(b.star.side, false)
+	b.publish()
+	b.from(at.index, frame(mac(8), mac(7)))
+	if at.deafText() != "" {
+		t.Errorf("it was answered: %s", at.deafText())
+	}
+}

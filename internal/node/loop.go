@@ -49,6 +49,7 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 		return err
 	}
 	s.under.tick(time.Now(), s) // before any port is read
+	s.reluctant()
 	s.startKeepers()
 	close(n.ready)
 	d := newDoze(n)

@@ -111,6 +111,9 @@ func (w *worker) one(s *snapshot, arrival forward.Side, p *ether.Packet) {
 	if s.seal != nil && arrival.IsLink() && !w.sealer.open(s, p, v, frames) {
 		return
 	}
+	if most := w.node.cfg.ClampMSS; most > 0 && !(arrival.IsLink() && v.Out.IsLink()) {
+		p.ClampMSS(most)
+	}
 	if arrival.IsLink() {
 		if v.Action == forward.FloodTree && s.proxy && !s.slots[arrival.Index()].storm.take(w.clock(), int(frames), linkStorm, linkStorm) {
 			w.counts.drops[DropStorm].add(frames)
@@ -188,7 +191,7 @@ func (w *worker) flood(s *snapshot, outs []forward.Side, p *ether.Packet, frames
 	w.counts.copies.add(frames * uint64(len(outs)-1))
 	for _, out := range outs { // ports and links leave the bytes as they were
 		if !out.IsLink() && s.ports[out.Index()].lan {
-			s.ports[out.Index()].guard.echoes.sent(time.Now(), p.Frame)
+			s.ports[out.Index()].guard.sent(p)
 		}
 		w.put(out, p)
 	}
