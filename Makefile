@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check unit e2e soak soak-frames chaos histories damping accuracy figures experiments cells fig5 counting fuzz generate bench cover demo clean fuzz-lang
+.PHONY: build test check unit e2e soak soak-frames chaos histories neutral damping accuracy figures experiments cells fig5 counting fuzz generate bench cover demo clean fuzz-lang
 
 build: ## bin/vnet and bin/patterns
 	$(GO) build -o bin/ ./cmd/...
@@ -36,6 +36,9 @@ cells: build ## twelve cells of the grid in the lab, three runs each, and every 
 
 histories: ## 1,000 random histories of adaptation; write the result into docs/soak.md
 	$(GO) test -count=1 -v -timeout 3h -run TestRandomHistories ./internal/proxy -args -histories 1000
+
+neutral: ## 100 changes without effect, through whole daemons: at most two taken back
+	$(GO) test -count=1 -v -timeout 1h -run TestNeutralChangesStay ./internal/proxy -args -neutral 100
 
 damping: ## two topologies that alternate at periods from 0.2 to 30 s; the table of docs/adaptation.md
 	$(GO) test -count=1 -v -timeout 1h -run TestAlternationIsDamped ./internal/proxy -args -sweep

@@ -12,7 +12,10 @@ import (
 )
 
 // A hundred runs take minutes; a plain `go test` makes a few.
-var neutralRuns = flag.Int("neutral", 6, "runs of TestNeutralChangesStay")
+var (
+	neutralRuns  = flag.Int("neutral", 6, "runs of TestNeutralChangesStay")
+	neutralFirst = flag.Uint64("neutral-first", 0, "seed of the first of them")
+)
 
 const (
 	// neutralLasts is how long a run goes on behind its change: the judge is done after 30 s, and what it suspects it tries then.
@@ -27,7 +30,7 @@ const (
 func TestNeutralChangesStay(t *testing.T) {
 	papers := issuePapers(t, 4)
 	reverted, judged := 0, 0
-	for seed := range uint64(*neutralRuns) {
+	for seed := *neutralFirst; seed < *neutralFirst+uint64(*neutralRuns); seed++ {
 		var story string
 		synctest.Test(t, func(t *testing.T) {
 			dice := rand.New(rand.NewPCG(seed, 9))
