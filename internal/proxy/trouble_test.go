@@ -64,7 +64,7 @@ func TestClocksJump(t *testing.T) {
 		w.direct(h1, h2)
 		w.direct(h2, h1)
 		dice := w.dice
-		for range 12 {
+		for range 8 {
 			m := w.machines()[dice.IntN(4)]
 			jump := time.Duration(dice.IntN(20*24)-10*24) * time.Hour
 			clocks[m].set(jump)
