@@ -9,12 +9,11 @@ import (
 )
 
 // Two cells of the experiments, short: the application ends with every byte verified by each policy, adaptation has a link for
-// every edge and no other, and no frame is missing. A link that another policy has just closed comes back after some 7 s.
-// How fast it is, `vnet experiment cells` measures.
+// every edge and no other, and no frame is missing. How fast it is, `vnet experiment cells` measures.
 func TestCellsOfTheGrid(t *testing.T) {
 	for _, name := range []string{"cluster4/ring", "wide4/alltoall"} {
 		t.Run(name, func(t *testing.T) {
-			out, err := exec.CommandContext(t.Context(), program, "experiment", "cells", "--only", name, "--runs", "1", "--span", "10s", "--json", "--out", t.TempDir()).Output()
+			out, err := exec.CommandContext(t.Context(), program, "experiment", "cells", "--only", name, "--runs", "1", "--span", "6s", "--json", "--out", t.TempDir()).Output()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}

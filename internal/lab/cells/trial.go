@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/adapt"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/program"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/trials"
@@ -91,10 +92,7 @@ func (b bench) vnet(ctx context.Context, args ...string) error {
 // run begins on the star, with an inference that has seen nothing.
 func (b bench) run(ctx context.Context, policy string, length time.Duration) (Run, error) {
 	r := Run{Policy: policy}
-	if err := b.vnet(ctx, "adapt", "auto", "--policy", "star"); err != nil {
-		return r, err
-	}
-	if err := b.links(ctx, 0); err != nil {
+	if err := b.clear(ctx); err != nil {
 		return r, err
 	}
 	if err := b.vnet(ctx, "app", "set", "--defaults"); err != nil {
@@ -123,6 +121,31 @@ func (b bench) run(ctx context.Context, policy string, length time.Duration) (Ru
 	}
 	r.Links, err = b.opened(ctx)
 	return r, err
+}
+
+// clear goes back to the star. A link that was closed may not come again within the effective bound: were the next policy not to
+// wait for that, it would pay for the one before it.
+func (b bench) clear(ctx context.Context) error {
+	had, err := b.opened(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.vnet(ctx, "adapt", "auto", "--policy", "star"); err != nil {
+		return err
+	}
+	if err := b.links(ctx, 0); err != nil || had == 0 {
+		return err
+	}
+	bound := &vnetv1.GetBoundResponse{}
+	if err := b.ask(ctx, bound, "bound"); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(adapt.EffectiveBound(bound.Bound.Value.AsDuration()) + time.Second):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // program runs the application in the VMs, or at the addresses of hosts, and measures it.
