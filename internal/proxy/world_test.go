@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -82,6 +83,7 @@ type world struct {
 	mode   adapt.Mode
 	apps   []*program
 	past   []account // of daemons that have ended
+	log    *slog.Logger
 }
 
 // machine is one computer: its disk and its guests outlive its daemon.
@@ -170,7 +172,7 @@ func (w *world) stop() {
 func (m *machine) config() node.Config {
 	cfg := node.Config{
 		Identity: m.w.papers.ids[m.name], Net: door{m.w.net.Host(m.addr)}, Listen: netip.AddrPortFrom(m.addr, 4500),
-		Store: m.disk, Boot: uint64(time.Now().UnixMicro()), Sealed: m.sealed,
+		Store: m.disk, Boot: uint64(time.Now().UnixMicro()), Sealed: m.sealed, Log: m.w.log,
 	}
 	for _, g := range m.guests {
 		cfg.Ports = append(cfg.Ports, g.plug())
@@ -199,7 +201,7 @@ func (m *machine) start() {
 
 func (m *machine) daemon() (run func(context.Context) error, ready <-chan struct{}) {
 	if m == m.w.proxy {
-		p, err := New(Config{Node: m.config(), CA: m.w.papers.ca, Store: m.disk, Adapt: adapt.Config{Mode: m.w.mode}})
+		p, err := New(Config{Node: m.config(), CA: m.w.papers.ca, Store: m.disk, Log: m.w.log, Adapt: adapt.Config{Mode: m.w.mode}})
 		if err != nil {
 			m.w.t.Fatal(err)
 		}
