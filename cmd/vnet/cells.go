@@ -121,14 +121,14 @@ func speedupCommand(c *cli) *cobra.Command {
 		Long: `Run an all-to-all in the lab, on the star and then for a minute with adaptation, inference included, and hold the running times
 of the same job against each other and against the bound of arithmetic: as many times as there are VMs. Two minutes a size of
 messages.`,
-		Example: "  vnet experiment speedup --bytes 1000000",
+		Example: "  vnet experiment speedup --bytes 2000000",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			if err := lab.Preflight(); err != nil {
 				return err
 			}
 			if f.quick {
-				bytes, star, auto = bytes[:1], 2*cells.QuickSpan, 2*cells.QuickSpan
+				bytes, star, auto = bytes[len(bytes)-1:], 2*cells.QuickSpan, 2*cells.QuickSpan
 			}
 			var all []cells.Speedup
 			for _, place := range f.only {
@@ -147,7 +147,7 @@ messages.`,
 		}),
 	}
 	f.add(cmd, []string{"cluster8"})
-	cmd.Flags().IntSliceVar(&bytes, "bytes", []int{1_000_000, 250_000}, "of a message: `sizes`")
+	cmd.Flags().IntSliceVar(&bytes, "bytes", []int{2_000_000, 1_000_000, 250_000}, "of a message: `sizes`")
 	return cmd
 }
 
