@@ -24,6 +24,8 @@ type pace struct {
 const (
 	// pingGap is short, so that some pings meet full queues and some do not.
 	pingGap = 10 * time.Millisecond
+	// settled is how long after the last frame a daemon is idle.
+	settled = 1500 * time.Millisecond
 	// slowStart is how long a stream may take until it fills the path.
 	slowStart = 500 * time.Millisecond
 	// lossBound is the share of datagrams that may be lost for a rate to count.
@@ -129,6 +131,7 @@ func readRest(_ context.Context, r *peers.Running, p pace) (values, error) {
 		}
 		most = max(most, n)
 	}
+	time.Sleep(settled)
 	idle, err := gauge.Idle(pids, p.idle)
 	return values{"rss": float64(most), "idle": idle}, err
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
+	"time"
 )
 
 // countedConn is a connection made of memory that counts calls.
@@ -32,7 +34,7 @@ func TestManyRecordsAreOneCall(t *testing.T) {
 	c := &countedConn{}
 	w := &batchConn{Conn: c}
 	w.Write([]byte("hello "))
-	w.begin()
+	w.batch()
 	for range 10 {
 		w.Write([]byte("record "))
 	}
@@ -43,6 +45,10 @@ func TestManyRecordsAreOneCall(t *testing.T) {
 		t.Error(err)
 	}
 	w.Write([]byte("bye"))
+	if w.try() {
+		t.Error("a connection made of memory took something without a call")
+	}
+	w.flush()
 	if want := "hello " + string(bytes.Repeat([]byte("record "), 10)) + "bye"; c.written.String() != want || c.writes != 3 {
 		t.Errorf("%d calls wrote %q", c.writes, c.written.String())
 	}
@@ -71,5 +77,70 @@ func TestReadAheadLosesNothing(t *testing.T) {
 	}
 	if c.reads > 2+len(want)/batchRead+1 {
 		t.Errorf("%d reads", c.reads)
+	}
+}
+
+func TestAQueueIsWhatThePathCarries(t *testing.T) {
+	limit := streamFirst
+	for range 10 { // 64 KiB in 5 ms: 100 Mbit/s
+		limit = nextLimit(limit, 64<<10, 5243*time.Microsecond)
+	}
+	if limit < 24<<10 || limit > 26<<10 {
+		t.Errorf("%d bytes may wait for 100 Mbit/s", limit)
+	}
+	for range 10 {
+		limit = nextLimit(limit, limit, 100*time.Microsecond)
+	}
+	if limit != streamMost {
+		t.Errorf("%d bytes may wait for a path that takes all at once", limit)
+	}
+	if next := nextLimit(limit, 1<<20, 20*time.Millisecond); next != limit/2 {
+		t.Errorf("one slow write makes it %d", next)
+	}
+}
+
+// TestASocketIsGivenWhatItSendsSoon: a peer that does not read makes try leave the rest, and flush brings it when it does.
+func TestASocketIsGivenWhatItSendsSoon(t *testing.T) {
+	l, err := Kernel{}.ListenTCP(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := Kernel{}.DialTCP(t.Context(), addrPort(l.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	w := &batchConn{Conn: near}
+	w.batch()
+	w.bound(1)
+	var want []byte
+	for full := false; !full; {
+		part := bytes.Repeat([]byte{byte(len(want) >> 15)}, 32<<10)
+		want = append(want, part...)
+		w.Write(part)
+		full = !w.try()
+	}
+	got := make([]byte, len(want))
+	read := make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(far, got)
+		read <- err
+	}()
+	if err := w.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the bytes arrived changed: %v", err)
+	}
+	near.Close()
+	w.Write([]byte("late"))
+	if w.try() || w.flush() == nil {
+		t.Error("a closed connection took something")
 	}
 }

@@ -11,20 +11,24 @@ import (
 
 const (
 	// streamAge bounds what waits for the tcp carrier in time: a queue that is older is a path that carries less than it is
-	// given, and more queue would only add delay. In bytes that is what the path was seen to carry in this time, between
-	// streamLeast, one super-frame, and streamMost, 80 Mbit in a tenth of a second; it begins low so that a slow path is
-	// not buried before it is known.
-	streamAge   = 100 * time.Millisecond
-	streamLeast = 80 << 10
+	// given, and more queue would only add delay.
+	streamAge = 100 * time.Millisecond
+	// streamQueue bounds it in bytes, as what the path was seen to carry in this time: the path has a queue of its own. A
+	// frame that finds nothing waiting is always taken. It begins low so that a slow path is not buried before it is known.
+	streamQueue = 2 * time.Millisecond
+	streamLeast = 24 << 10
 	streamFirst = 256 << 10
 	streamMost  = 1 << 20
+	// streamSlow is how long a write must take to tell of the path: a shorter one only filled the socket.
+	streamSlow = time.Millisecond / 2
 
 	streamRead = 256 << 10 // bytes read at once: several super-frames
-	// streamWrite is how many bytes of records one system call writes: what TLS makes of them waits meanwhile.
+	// streamWrite is how many bytes of records are sealed before they are written: what TLS makes of them takes as much again.
 	streamWrite = 128 << 10
 )
 
-// frameStream is the frames connection of the tcp carrier. Workers append records, one goroutine writes them.
+// frameStream is the frames connection of the tcp carrier. Workers append records, and write them as far as the socket takes
+// them at once; what is left one goroutine writes.
 type frameStream struct {
 	conn  net.Conn
 	batch *batchConn // under it; nil in tests without TLS
@@ -33,6 +37,7 @@ type frameStream struct {
 	pending []byte    // records waiting
 	oldest  time.Time // when the first of them came
 	limit   int       // bytes that may wait
+	busy    bool      // the writer goroutine seals and writes; else whoever holds the lock may
 	last    bool      // nothing more will be appended; the writer ends when pending is out
 
 	wake    chan struct{} // room for one: there is something to do
@@ -41,7 +46,11 @@ type frameStream struct {
 }
 
 func newFrameStream(conn net.Conn) *frameStream {
-	return &frameStream{conn: conn, batch: batchUnder(conn), limit: streamFirst, wake: make(chan struct{}, 1), written: make(chan struct{}), read: make(chan struct{})}
+	s := &frameStream{conn: conn, batch: batchUnder(conn), limit: streamFirst, wake: make(chan struct{}, 1), written: make(chan struct{}), read: make(chan struct{})}
+	if s.batch != nil {
+		s.batch.batch()
+	}
+	return s
 }
 
 // sendStream appends the packets as records, super-frames whole. Too much waiting, or for too long, is a drop.
@@ -75,7 +84,7 @@ func (o *outbox) sendStream(l *Link, pkts []ether.Packet) {
 			}
 		}
 	}
-	s.poke(now)
+	s.push(now)
 	o.link = nil
 }
 
@@ -105,7 +114,22 @@ func (s *frameStream) house(put func([]byte) int) {
 	at := len(s.pending)
 	s.pending = extend(s.pending, recordHead+n)
 	putRecord(s.pending[at:], record{flags: recHouse, bytes: b[:n]})
-	s.poke(time.Now())
+	s.push(time.Now())
+}
+
+// push seals and writes what waits, without waiting; what the socket does not take at once is left to the writer goroutine. The
+// lock is held.
+func (s *frameStream) push(now time.Time) {
+	if s.busy || s.last || s.batch == nil || s.batch.raw == nil {
+		s.poke(now)
+		return
+	}
+	_, err := s.conn.Write(s.pending) // into the batch: it waits for nothing
+	s.pending = s.pending[:0]
+	if err != nil || !s.batch.try() {
+		s.busy = true
+		s.poke(now)
+	}
 }
 
 // extend lengthens b by n bytes of any content.
@@ -134,55 +158,60 @@ func (s *frameStream) write(l *Link) {
 	defer close(s.written)
 	var spare []byte
 	for range s.wake {
-		s.mu.Lock()
-		out, last := s.pending, s.last
-		s.pending, s.oldest = spare[:0], time.Time{}
-		s.mu.Unlock()
-		if len(out) > 0 {
+		for more := true; more; {
+			s.mu.Lock()
+			out, last := s.pending, s.last
+			s.pending, s.oldest, s.busy = spare[:0], time.Time{}, true
+			s.mu.Unlock()
 			begin := time.Now()
-			if err := s.put(out); err != nil {
+			n, err := s.put(out)
+			if err != nil {
 				l.streamEnded(err)
 				return
 			}
+			took := time.Since(begin)
 			s.mu.Lock()
-			s.limit = nextLimit(s.limit, len(out), time.Since(begin))
+			s.limit = nextLimit(s.limit, n, took)
+			if s.batch != nil {
+				s.batch.bound(s.limit)
+			}
+			more = len(s.pending) > 0
+			s.busy = more
 			s.mu.Unlock()
-		}
-		spare = out
-		if last {
-			return
+			if spare = out; last && !more {
+				return
+			}
 		}
 	}
 }
 
-// put writes records, many TLS records a system call.
-func (s *frameStream) put(out []byte) error {
+// put writes what the batch has kept, and then records, many TLS records a system call. It returns how many bytes.
+func (s *frameStream) put(out []byte) (n int, err error) {
 	if s.batch == nil {
-		_, err := s.conn.Write(out)
-		return err
+		return s.conn.Write(out)
 	}
-	for len(out) > 0 {
-		n := min(len(out), streamWrite)
-		s.batch.begin()
-		_, err := s.conn.Write(out[:n])
-		if flushed := s.batch.flush(); err == nil {
-			err = flushed
+	n = len(s.batch.out) + len(out)
+	err = s.batch.flush()
+	for len(out) > 0 && err == nil {
+		part := out[:min(len(out), streamWrite)]
+		out = out[len(part):]
+		if _, err = s.conn.Write(part); err == nil {
+			err = s.batch.flush()
 		}
-		if err != nil {
-			return err
-		}
-		out = out[n:]
 	}
-	return nil
+	return n, err
 }
 
-// nextLimit is how much may wait, after n bytes took so long to be written: what the path carries in streamAge, approached
-// from below by doubling.
+// nextLimit is how much may wait, after n bytes took so long to be written: what the path carries in streamQueue, approached by
+// halving, since one write that took long may have found the processor busy. A write that took no time has not met the
+// path's end, and doubles it.
 func nextLimit(limit, n int, took time.Duration) int {
-	if took > streamAge {
-		return max(streamLeast, min(limit, int(float64(n)*float64(streamAge)/float64(took))))
-	}
-	if took < streamAge/2 && n > limit/2 {
+	switch {
+	case n == 0:
+		return limit
+	case took >= streamSlow:
+		return min(max(streamLeast, limit/2, int(float64(n)*float64(streamQueue)/float64(took))), streamMost)
+	case n > limit/2:
 		return min(streamMost, 2*limit)
 	}
 	return limit

@@ -22,7 +22,7 @@ const (
 	// probeTick is the same at a node with a port on a LAN, which sends a loop probe each second.
 	probeTick = 250 * time.Millisecond
 	// dozeAfter is how long nothing must have happened.
-	dozeAfter = 2 * time.Second
+	dozeAfter = time.Second
 	// relearn is how often workers report senders they have reported before, so
 	// that ageing (300 s) sees who is still there.
 	relearn = 60 * time.Second

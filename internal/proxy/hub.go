@@ -23,7 +23,7 @@ const (
 	// slowTick is the same when nobody has said anything for dozeAfter, and dozeAfter far longer than the interval of reports:
 	// what ends a silence is heard, what lasts lasts for seconds.
 	slowTick  = 500 * time.Millisecond
-	dozeAfter = 2 * time.Second
+	dozeAfter = time.Second
 	// timeEmpty is how often an empty change measures the configuration time.
 	timeEmpty = 10 * time.Minute
 	// historyKept is how many changes are remembered for `vnet adapt`.

@@ -88,8 +88,10 @@ func (t *Table) floodBoth(ctx context.Context, slow, fast gauge.Between) error {
 		if err != nil {
 			return err
 		}
-		t.found(k.name+": share of its rate that the unshaped peer keeps", both/alone, "≥ 0.9")
-		t.found(k.name+": the same where the other peer has no slow line and gets its 100 Mbit/s", beside/alone, "")
+		// What the flood itself takes of the processors, which all of this shares, is in both of the rates that are compared.
+		t.found(k.name+": rate of the unshaped peer, as a share of its rate beside the same flood to a peer without a slow line", both/beside, "≥ 0.9")
+		t.found(k.name+": as a share of its rate alone", both/alone, "")
+		t.found(k.name+": that beside the flood to a peer without a slow line, as a share of it alone", beside/alone, "")
 		t.found(k.name+": Mbit/s that the peer behind 1 Mbit/s got meanwhile", got.Rate()*payload*8/1e6, "")
 	}
 	return nil

@@ -22,18 +22,28 @@ const (
 	slowStart = time.Second
 )
 
-// slowPath pings while one TCP stream fills a path of 100 Mbit/s, on the path itself and through the link.
+// slowPath pings while one TCP stream fills a path of 100 Mbit/s, on the path itself and through links over udp and tcp.
 func slowPath(ctx context.Context, t *Table) error {
-	near, far := fmt.Sprintf("near%d", t.Nr), fmt.Sprintf("far%d", t.Nr)
+	for i, carrier := range []string{"udp", "tcp"} {
+		if err := t.slowPathOver(ctx, carrier, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slowPathOver is slowPath for one carrier, in hosts of its own.
+func (t *Table) slowPathOver(ctx context.Context, carrier string, i int) error {
+	near, far := fmt.Sprintf("near%d%s", t.Nr, carrier), fmt.Sprintf("far%d%s", t.Nr, carrier)
 	if err := t.Stage.Add(ctx, near); err != nil {
 		return err
 	}
-	a, b, err := t.wire(ctx, near, far, t.Nr)
+	a, b, err := t.wire(ctx, near, far, t.Nr+i)
 	if err != nil {
 		return err
 	}
-	o := peers.NewOverlay(t.Stage, t.Programs, t.Nr)
-	guest := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, byte(t.Nr), last}) }
+	o := peers.NewOverlay(t.Stage, t.Programs, t.Nr+i, "--carrier", carrier)
+	guest := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 80, byte(t.Nr + i), last}) }
 	if err := o.Proxy(ctx, near, "--tap", "vm-near"); err != nil {
 		return err
 	}
@@ -52,14 +62,15 @@ func slowPath(ctx context.Context, t *Table) error {
 	if err := t.shape(ctx, near, far, pathRate, pathQueue); err != nil {
 		return err
 	}
-	for _, way := range []struct {
+	ways := []struct {
 		name   string
 		aim    string
 		ta, tb netip.Addr
 	}{
 		{"on the path itself", "", a, b},
-		{"through the link", fmt.Sprintf("≤ %g: the path's queue and %d", float64(pathQueue.Milliseconds()+ownQueue), ownQueue), guest(1), guest(2)},
-	} {
+		{"through the link over " + carrier, fmt.Sprintf("≤ %g: the path's queue and %d", float64(pathQueue.Milliseconds()+ownQueue), ownQueue), guest(1), guest(2)},
+	}
+	for _, way := range ways[min(i, 1):] { // the path itself once
 		g := gauge.Between{Stage: t.Stage, A: near, B: far, AddrA: way.ta, AddrB: way.tb}
 		s, took, err := t.loadedPing(ctx, g)
 		if err != nil {
