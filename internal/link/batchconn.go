@@ -30,6 +30,7 @@ type batchConn struct {
 	write func(fd uintptr) bool // w.writeSome, made once
 	wait  bool                  // for writeSome: until all of out has gone
 	out   []byte                // for writeSome. This and the rest but the last are those of whoever tries or flushes
+	whole []byte                // the memory that out is the rest of, to be given back
 	fail  error
 	chunk int // bytes that may wait unsent
 
@@ -94,8 +95,8 @@ func (w *batchConn) try() bool {
 	}
 	if len(w.out) == 0 {
 		w.out = w.take()
+		w.whole = w.out
 	}
-	all := w.out
 	w.wait = false
 	if err := w.raw.Write(w.write); err != nil && w.fail == nil {
 		w.fail = err
@@ -103,8 +104,8 @@ func (w *batchConn) try() bool {
 	if len(w.out) > 0 || w.fail != nil {
 		return false
 	}
-	w.give(all)
-	w.out = nil
+	w.give(w.whole)
+	w.out, w.whole = nil, nil
 	return true
 }
 
@@ -112,13 +113,13 @@ func (w *batchConn) try() bool {
 func (w *batchConn) flush() error {
 	for w.fail == nil {
 		if len(w.out) == 0 {
-			if w.out = w.take(); len(w.out) == 0 {
-				w.give(w.out)
-				w.out = nil
+			w.out = w.take()
+			if w.whole = w.out; len(w.out) == 0 {
+				w.give(w.whole)
+				w.out, w.whole = nil, nil
 				return nil
 			}
 		}
-		all := w.out
 		var err error
 		if w.raw == nil {
 			_, err = w.Conn.Write(w.out)
@@ -129,8 +130,8 @@ func (w *batchConn) flush() error {
 		if w.fail == nil {
 			w.fail = err
 		}
-		w.give(all)
-		w.out = nil
+		w.give(w.whole)
+		w.out, w.whole = nil, nil
 	}
 	return w.fail
 }
