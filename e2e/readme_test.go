@@ -66,7 +66,7 @@ func (w *world) answers(host string) {
 		ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
 		defer cancel()
 		out, err := w.Output(ctx, host, program, "status")
-		return err == nil && (strings.Contains(out, "(proxy)") || strings.Contains(out, "star     up"))
+		return err == nil && (strings.Contains(out, "(proxy)") || regexp.MustCompile(`star +up`).MatchString(out))
 	})
 }
 
