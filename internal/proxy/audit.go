@@ -20,6 +20,10 @@ const (
 	auditCap = 10 * time.Second
 	// auditTimeout bounds one question: an answer takes a round trip, more on a busy path.
 	auditTimeout = 3 * time.Second
+	// auditPatience is how long what is too much stays while a host that has a link with one of those asked is not here itself:
+	// it may be sending what the others would drop.
+	auditPatience = 10 * time.Second
+	auditAgain    = time.Second
 )
 
 // audit asks the nodes what they hold, whenever that may differ from the
@@ -30,10 +34,14 @@ type audit struct {
 	due    time.Time // zero: no doubt
 	asking bool
 	wait   time.Duration // after an attempt that did not help; zero at first
+	since  time.Time     // of the first doubt that is not settled
 }
 
 // doubt has the nodes asked soon.
 func (h *hub) doubt(now time.Time) {
+	if h.audit.since.IsZero() {
+		h.audit.since = now
+	}
 	if due := now.Add(auditDelay + h.audit.wait); h.audit.due.IsZero() || due.Before(h.audit.due) {
 		h.audit.due = due
 	}
@@ -132,7 +140,13 @@ func (h *hub) compare(now time.Time, held map[overlay.Name]control.Hello, asked 
 	steps := overlay.Diff(have, h.record)
 	if len(steps) == 0 {
 		if h.audit.due.IsZero() {
-			h.audit.wait = 0
+			h.audit.wait, h.audit.since = 0, time.Time{}
+		}
+		return
+	}
+	if takes(steps) && h.awaited(held) && now.Sub(h.audit.since) < auditPatience {
+		if h.audit.due.IsZero() {
+			h.audit.due = now.Add(auditAgain) // or as soon as it is back
 		}
 		return
 	}
@@ -142,9 +156,30 @@ func (h *hub) compare(now time.Time, held map[overlay.Name]control.Hello, asked 
 		done: func(_ control.Result, err error) {
 			if err != nil {
 				h.doubt(time.Now())
+			} else if h.audit.due.IsZero() {
+				h.audit.since = time.Time{}
 			}
 		},
 	})
+}
+
+// takes tells whether a step takes something away.
+func takes(steps []overlay.Step) bool {
+	return slices.ContainsFunc(steps, func(s overlay.Step) bool { return s.Kind == overlay.CloseLink || s.Kind == overlay.DeleteRule })
+}
+
+// awaited tells whether a host of the record that was not heard lives all the same: one that was heard has a link with it that
+// is up.
+func (h *hub) awaited(held map[overlay.Name]control.Hello) bool {
+	for _, hello := range held {
+		for _, l := range hello.Links {
+			_, heard := held[l.Peer]
+			if _, exists := h.record.Nodes[l.Peer]; exists && l.Up && !heard {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // whose names the nodes that steps are about.
