@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,6 +116,25 @@ func TestCutAndHeal(t *testing.T) {
 	}
 }
 
+// watched is the same queue through Go's poller, so that closing it ends who reads; the test closes it.
+func watched(t *testing.T, q *os.File) *os.File {
+	t.Helper()
+	raw, err := q.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := -1
+	if err := raw.Control(func(own uintptr) { fd, err = syscall.Dup(int(own)) }); err != nil || fd < 0 {
+		t.Fatal(err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	again := os.NewFile(uintptr(fd), q.Name())
+	t.Cleanup(func() { again.Close() })
+	return again
+}
+
 // The far side of a VM's interface is the descriptors: what the VM sends can be read there, and the reverse.
 func TestTAPQueues(t *testing.T) {
 	l := start(t, twoSites+"applications:\n  - {in: vm1, run: [\"true\"]}\n")
@@ -131,12 +151,13 @@ func TestTAPQueues(t *testing.T) {
 	vm, _ := l.Spec().VM("vm1")
 	got := make(chan []byte, 1)
 	for _, q := range queues {
+		q := watched(t, q)
 		go func() {
 			buf := make([]byte, 2048)
 			for {
 				n, err := q.Read(buf)
 				if err != nil {
-					return // closed with the lab
+					return // closed at the end
 				}
 				if n > 44 && binary.BigEndian.Uint16(buf[22:]) == 0x0800 && bytes.Equal(buf[16:22], vm.MAC[:]) {
 					select {
