@@ -110,7 +110,7 @@ func (r *Remote) handler() http.Handler {
 			}
 			return
 		}
-		inner.ServeHTTP(w, req)
+		inner.ServeHTTP(w, req.WithContext(withRole(req.Context(), role)))
 	})
 }
 

@@ -155,3 +155,51 @@ func TestEveryMethodHasARole(t *testing.T) {
 		t.Error("a role that is none")
 	}
 }
+
+// Who may not take a cipher or a seal away by name may not do so by a description either.
+func TestOnlyAdminsUnseal(t *testing.T) {
+	ca, addr := afar(t)
+	as := func(role pki.Role) vnetv1connect.DaemonClient {
+		id, err := ca.Issue("alice", role, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return caller(t, id, addr)
+	}
+	apply := func(c vnetv1connect.DaemonClient, dry bool, text string) error {
+		_, err := c.ApplyOverlay(t.Context(), &api.ApplyOverlayRequest{Name: "t", Text: "vnet 1\n" + text, DryRun: dry})
+		return err
+	}
+	admin, operator := as(pki.RoleAdmin), as(pki.RoleOperate)
+	if err := apply(admin, false, "seal host1 host2\n"); err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string]struct {
+		call  func(vnetv1connect.DaemonClient) error
+		least pki.Role
+	}{
+		"more is wanted":     {func(c vnetv1connect.DaemonClient) error { return apply(c, false, "seal host1 host2\nmax-links 3\n") }, pki.RoleOperate},
+		"what would be done": {func(c vnetv1connect.DaemonClient) error { return apply(c, true, "") }, pki.RoleOperate},
+		"a link in the clear, by a file": {func(c vnetv1connect.DaemonClient) error {
+			return apply(c, false, "seal host1 host2\nlink host1 host2 cipher trusted\n")
+		}, pki.RoleAdmin},
+		"a link in the clear": {func(c vnetv1connect.DaemonClient) error {
+			_, err := c.AddLink(t.Context(), &api.AddLinkRequest{Peer: "host2", Cipher: "trusted"})
+			return err
+		}, pki.RoleAdmin},
+		"a link in the clear, in a change": {func(c vnetv1connect.DaemonClient) error {
+			_, err := c.ApplyChange(t.Context(), &api.ApplyChangeRequest{AddLinks: []*api.LinkEdit{{A: "host1", B: "host2", Cipher: "trusted"}}})
+			return err
+		}, pki.RoleAdmin},
+		"no seal": {func(c vnetv1connect.DaemonClient) error { return apply(c, false, "") }, pki.RoleAdmin},
+	}
+	for name, c := range calls {
+		err := c.call(operator)
+		if c.least > pki.RoleOperate && connect.CodeOf(err) != connect.CodePermissionDenied || c.least <= pki.RoleOperate && err != nil {
+			t.Errorf("%s, asked by an operator: %v", name, err)
+		}
+	}
+	if err := calls["no seal"].call(admin); err != nil {
+		t.Errorf("an admin may not take the seal away: %v", err)
+	}
+}

@@ -102,6 +102,9 @@ func (s service) ListLinks(ctx context.Context, req *api.ListLinksRequest) (*api
 }
 
 func (s service) AddLink(ctx context.Context, req *api.AddLinkRequest) (*api.AddLinkResponse, error) {
+	if err := mayUnseal(ctx, trusting(req)); err != nil {
+		return nil, err
+	}
 	return route(ctx, s, "AddLink", req, s.d.AddLink)
 }
 
@@ -142,6 +145,9 @@ func (s service) DeleteRule(ctx context.Context, req *api.DeleteRuleRequest) (*a
 }
 
 func (s service) ApplyChange(ctx context.Context, req *api.ApplyChangeRequest) (*api.ApplyChangeResponse, error) {
+	if err := mayUnseal(ctx, trusting(req.GetAddLinks()...)); err != nil {
+		return nil, err
+	}
 	return route(ctx, s, "ApplyChange", req, s.d.ApplyChange)
 }
 
@@ -182,6 +188,10 @@ func (s service) GetOverlay(ctx context.Context, req *api.GetOverlayRequest) (*a
 }
 
 func (s service) ApplyOverlay(ctx context.Context, req *api.ApplyOverlayRequest) (*api.ApplyOverlayResponse, error) {
+	req, err := s.keepsSeals(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	return route(ctx, s, "ApplyOverlay", req, s.d.ApplyOverlay)
 }
 
