@@ -19,7 +19,7 @@ func TestTAPIsSetUp(t *testing.T) {
 	p := openTestTAP(t, TAPConfig{Name: "web", Interface: "vnet-web", Queues: 3, MTU: 1400, MAC: macB})
 	want := Info{
 		Kind: KindTAP, MAC: macB, MTU: 1400, Interface: "vnet-web", Queues: 3,
-		Offloads: p.Info().Offloads, Drops: map[string]uint64{},
+		Offloads: p.Info().Offloads, Off: p.Info().Off, Drops: map[string]uint64{},
 	}
 	if diff := cmp.Diff(want, p.Info()); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
