@@ -119,7 +119,10 @@ func (d *daemon) proxyConfig(name, nodeName string) (proxy.Config, error) {
 // allowHosts says what hosts may ask the Proxy for: what is for the Proxy's own user only (tokens, certificates, who belongs to
 // the overlay) no host may do, whoever sits at it.
 func allowHosts(method string) error {
-	if server.Need(method) < pki.RoleAdmin || method == "SetLinkCipher" { // both ends have to agree to that
+	switch {
+	case server.Need(method) < pki.RoleAdmin, method == "SetLinkCipher": // both ends have to agree to that
+		return nil
+	case method == node.MethodSeal: // hosts' own business, which the Proxy only carries
 		return nil
 	}
 	return api.Errorf(connect.CodePermissionDenied, "cannot do this for a host: %s is for the Proxy's own machine", method)
