@@ -191,12 +191,7 @@ func (l *Lab) TAPFiles(vm string) []*os.File {
 	return ns.taps
 }
 
-// SetPath changes the path between two sites, the same both ways.
-func (l *Lab) SetPath(a, b string, p wan.Path) error {
-	return errors.Join(l.SetPathOneWay(a, b, p), l.SetPathOneWay(b, a, p))
-}
-
-// SetPathOneWay changes one direction.
+// SetPathOneWay changes one direction of the path between two sites.
 func (l *Lab) SetPathOneWay(from, to string, p wan.Path) error {
 	if err := p.Validate(); err != nil {
 		return fmt.Errorf("cannot change the path from %s to %s: %w", from, to, err)
