@@ -31,6 +31,7 @@ type View struct {
 	Bars     []Bar                 // what was taken back because it did harm
 	Rests    []Rest                // groups that are left as they are for a moment
 	Plan     []Way                 // what a program of the user's asks for
+	PlanWhy  string                // its reason, in one line; empty if it gave none
 
 	Config Config // set by the Planner
 	Past   Past   // kept by the Planner

@@ -34,6 +34,7 @@ func (d direct) rules() []placed {
 type change struct {
 	target   *overlay.Overlay
 	frozen   func(Ends) bool
+	planned  string // the reason for what a plan asks for
 	steps    []Step
 	diverted []direct     // pairs that get rules
 	lost     []vttif.Pair // pairs that lose rules
@@ -58,7 +59,7 @@ func (s setting) links(o *overlay.Overlay) (all []Ends) {
 }
 
 func newChange(v View, set setting, why func(vttif.Pair) string) *change {
-	c := &change{target: v.Overlay.Clone(), frozen: v.frozen}
+	c := &change{target: v.Overlay.Clone(), frozen: v.frozen, planned: strings.TrimSuffix("plan: "+v.PlanWhy, ": ")}
 	missing, wanted := map[placed]bool{}, map[placed]bool{}
 	want := func(rules []placed) {
 		for _, r := range rules {
@@ -167,7 +168,9 @@ func (c *change) divert(over string, d direct, rules []placed, missing map[place
 	case "":
 	case "pinned":
 		reason = "the user has pinned this way"
-	case "told", "mesh", "plan":
+	case "plan":
+		reason = c.planned
+	case "told", "mesh":
 		reason = d.group
 	default:
 		reason = fmt.Sprintf("%s of a %s", rate(d.rate), d.group)

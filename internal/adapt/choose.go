@@ -3,6 +3,7 @@ package adapt
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -20,28 +21,83 @@ const (
 	holdBounds = 10
 )
 
-// choose takes the links that may be open at once: those that cost nothing, those opened of late, then the strongest. What
-// the user has pinned is open whatever the limits, and counts.
-func (l *list) choose(wishes []wish, set setting) []wish {
+// budget is how many links adaptation may still open, and those that are open in any case.
+type budget struct {
+	*room
+	open map[Ends]bool
+}
+
+// budget counts what is open whatever the limits: what the user has pinned, what other rules than adaptation's take, and what
+// nodes hold that are away.
+func (l *list) budget(set setting) budget {
 	v := l.v
-	var chosen, costly []wish
-	room, open := newRoom(v.Config, v.Will), map[Ends]bool{}
+	b := budget{room: newRoom(v.Config, v.Will), open: map[Ends]bool{}}
 	for _, ends := range set.links(v.Overlay) {
-		if link, there := v.Overlay.LinkBetween(ends.A, ends.B); (!there || link.Origin == overlay.OriginAdapted) && !open[ends] {
-			room.take(ends)
-			open[ends] = true
+		b.hold(v.Overlay, ends)
+	}
+	for _, link := range v.Overlay.Links {
+		if ends := EndsOf(link.A, link.B); othersTake(v.Overlay, link.A, link.B) || othersTake(v.Overlay, link.B, link.A) {
+			b.hold(v.Overlay, ends)
 		}
 	}
 	for ends := range v.Past.Opened {
-		if v.frozen(ends) && !open[ends] {
-			room.take(ends)
+		if v.frozen(ends) && !b.open[ends] {
+			b.take(ends)
 		}
 	}
+	return b
+}
+
+// hold counts a link of adaptation's that is open, or will be, once.
+func (b budget) hold(o *overlay.Overlay, ends Ends) {
+	if link, there := o.LinkBetween(ends.A, ends.B); (!there || link.Origin == overlay.OriginAdapted) && !b.open[ends] {
+		b.take(ends)
+		b.open[ends] = true
+	}
+}
+
+// othersTake tells whether a rule at a node that is not adaptation's names the link to its peer.
+func othersTake(o *overlay.Overlay, at, peer overlay.Name) bool {
+	n, side := o.Nodes[at], overlay.AtLink(peer)
+	return n != nil && slices.ContainsFunc(n.Rules, func(r overlay.Rule) bool {
+		return r.Origin != overlay.OriginAdapted && (r.Arrival == side || r.Out == side)
+	})
+}
+
+// within takes the ways over other nodes for which there is room, in the order in which they are asked for.
+func (l *list) within(b budget, detours []route) (chosen []route) {
+next:
+	for _, r := range detours {
+		left := b.room.clone()
+		for _, ends := range r.hops(l.v.Overlay) {
+			link, there := l.v.Overlay.LinkBetween(ends.A, ends.B)
+			if b.open[ends] || there && link.Origin != overlay.OriginAdapted {
+				continue
+			}
+			if why, full := left.full(ends); full {
+				l.refuse(r.direct, why)
+				continue next
+			}
+			left.take(ends)
+		}
+		for _, ends := range r.hops(l.v.Overlay) {
+			b.hold(l.v.Overlay, ends)
+		}
+		chosen = append(chosen, r)
+	}
+	return chosen
+}
+
+// choose takes the links that may be open at once: those that cost nothing, those opened of late, then the strongest. What
+// the user has pinned is open whatever the limits, and counts.
+func (l *list) choose(wishes []wish, b budget) []wish {
+	v := l.v
+	var chosen, costly []wish
 	for _, w := range wishes {
 		switch {
 		case barred(v, w.ends, l.now):
 			l.pass(w, fmt.Sprintf("link %s failed", w.ends))
-		case w.free || open[w.ends]:
+		case w.free || b.open[w.ends]:
 			chosen = append(chosen, w)
 		default:
 			costly = append(costly, w)
@@ -49,11 +105,11 @@ func (l *list) choose(wishes []wish, set setting) []wish {
 	}
 	l.rank(costly)
 	for _, w := range costly {
-		if why, full := room.full(w.ends); full {
+		if why, full := b.full(w.ends); full {
 			l.pass(w, why)
 			continue
 		}
-		room.take(w.ends)
+		b.take(w.ends)
 		chosen = append(chosen, w)
 	}
 	slices.SortFunc(chosen, func(x, y wish) int { return cmp.Or(cmp.Compare(y.rate, x.rate), x.ends.compare(y.ends)) })
@@ -131,6 +187,12 @@ type room struct {
 
 func newRoom(c Config, w overlay.Will) *room {
 	return &room{all: c.MaxLinks, most: c.MaxLinks, limit: c.MaxLinks > 0, each: c.MaxPerNode, at: map[overlay.Name]int{}, will: w.MaxAt}
+}
+
+func (r *room) clone() *room {
+	c := *r
+	c.at = maps.Clone(r.at)
+	return &c
 }
 
 // take counts a link, whether there is room for it or not.

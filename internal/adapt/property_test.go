@@ -1,6 +1,7 @@
 package adapt
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -81,7 +82,35 @@ func drawView(t *rapid.T, o *overlay.Overlay, version uint64, now time.Time) Vie
 	if rapid.Bool().Draw(t, "away") {
 		v.Away = map[overlay.Name]bool{host(rapid.IntRange(1, 4).Draw(t, "who")): true}
 	}
+	for range rapid.IntRange(0, 4).Draw(t, "ways") {
+		w := Way{A: mac(rapid.IntRange(1, 8).Draw(t, "from")), B: mac(rapid.IntRange(1, 8).Draw(t, "to"))}
+		for range rapid.IntRange(0, 2).Draw(t, "hops") {
+			w.Via = append(w.Via, host(rapid.IntRange(1, 4).Draw(t, "via")))
+		}
+		v.Plan = append(v.Plan, w)
+	}
 	return v
+}
+
+// overBudget says where more adapted links are open than are allowed.
+func overBudget(o *overlay.Overlay, c Config, w overlay.Will) string {
+	all, at := 0, map[overlay.Name]int{}
+	for _, l := range o.Links {
+		if l.Origin == overlay.OriginAdapted {
+			all++
+			at[l.A]++
+			at[l.B]++
+		}
+	}
+	if c.MaxLinks > 0 && all > c.MaxLinks {
+		return fmt.Sprintf("%d links, %d allowed", all, c.MaxLinks)
+	}
+	for name, n := range at {
+		if most, limited := w.MaxAt[name]; c.MaxPerNode > 0 && n > c.MaxPerNode || limited && n > most {
+			return fmt.Sprintf("%d links at %s", n, name)
+		}
+	}
+	return ""
 }
 
 // TestProposalsAreSafe: nothing of the user's changes, nothing begins to circle, the budget is kept, and what was carried out
@@ -90,7 +119,11 @@ func TestProposalsAreSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := drawOverlay(t)
 		users := notOurs(o)
-		p := NewPlanner(Config{MaxLinks: rapid.IntRange(0, 3).Draw(t, "k")})
+		p := NewPlanner(Config{
+			MaxLinks: rapid.IntRange(0, 3).Draw(t, "k"), MaxPerNode: rapid.IntRange(0, 2).Draw(t, "each"),
+			Policy: rapid.SampledFrom([]string{"fastpath", AgentPolicy, "mesh"}).Draw(t, "policy"),
+		})
+		will := overlay.Will{MaxAt: map[overlay.Name]int{"host2": rapid.IntRange(0, 3).Draw(t, "at host2")}}
 		now := start
 		for version := range uint64(4) {
 			now = now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "passed")) * time.Second)
@@ -101,6 +134,7 @@ func TestProposalsAreSafe(t *testing.T) {
 				}
 			}
 			v := drawView(t, o, version, now)
+			v.Will = will
 			before := o.Clone()
 			got, ok := p.Step(now, v)
 			if !reflect.DeepEqual(o, before) {
@@ -119,14 +153,8 @@ func TestProposalsAreSafe(t *testing.T) {
 			if cycles := o.Cycles(); len(cycles) > 0 {
 				t.Fatalf("%v", cycles)
 			}
-			adapted := 0
-			for _, l := range o.Links {
-				if l.Origin == overlay.OriginAdapted {
-					adapted++
-				}
-			}
-			if p.cfg.MaxLinks > 0 && adapted > p.cfg.MaxLinks {
-				t.Fatalf("%d links, %d allowed", adapted, p.cfg.MaxLinks)
+			if over := overBudget(o, p.cfg, will); over != "" {
+				t.Fatal(over)
 			}
 			v.Overlay = o
 			if again, more := p.Step(now, v); more {

@@ -131,9 +131,10 @@ func (l *list) wishes() (wishes []wish) {
 func (l *list) propose() Proposal {
 	v, now := l.v, l.now
 	usable := func(e Ends) bool { return !v.frozen(e) && !barred(v, e, now) }
-	set := setting{routes: append(routes(v, usable), l.detours...), held: held(v, usable)}
-	wishes := l.wishes()
-	set.chosen = l.choose(wishes, set)
+	set := setting{routes: routes(v, usable), held: held(v, usable)}
+	wishes, budget := l.wishes(), l.budget(set)
+	set.routes = append(set.routes, l.within(budget, l.detours)...)
+	set.chosen = l.choose(wishes, budget)
 	c := newChange(v, set, l.why(wishes, set.chosen))
 	slices.SortFunc(l.not, func(a, b Refusal) int { return a.Pair.Compare(b.Pair) })
 	next := Proposal{Topology: v.Topology.Version, Not: l.not}

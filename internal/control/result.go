@@ -39,6 +39,16 @@ func (a LinkReport) compare(b LinkReport) int {
 	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Error, b.Error))
 }
 
+// Unwilling are the nodes because of which a change was taken back: they refused, were lost, or did not answer.
+func (r Result) Unwilling() (names []overlay.Name) {
+	for _, n := range r.Nodes {
+		if n.Error != "" || n.Lost || n.Reached < StagePrepare {
+			names = append(names, n.Node)
+		}
+	}
+	return names
+}
+
 // FailedLinks are the links that failed, each once with its lower end first, for a plan without them.
 func (r Result) FailedLinks() [][2]overlay.Name {
 	var links [][2]overlay.Name

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/control"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
@@ -204,5 +205,61 @@ func TestADeadFastPathMakesRoom(t *testing.T) {
 			t.Error("the application whose path died stands still")
 		}
 		weak.end()
+	})
+}
+
+// refuses has the Proxy hear of a host that it will not prepare, as long as the test runs.
+func (w *world) refuses(name overlay.Name) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			var id uint64
+			w.proxy.proxy.ask(ctx, func(h *hub) {
+				if c := h.changes.current; c != nil && slices.Contains(c.nodes(), name) && c.request.proposal != nil {
+					id = c.machine.ID()
+				}
+			})
+			if id != 0 {
+				w.proxy.proxy.Heard(name, control.StageReply{Change: id, Stage: control.StagePrepare, Error: "no room for rules"})
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// A host that refuses what adaptation asks of it keeps nobody else from adapting, and is not asked again and again: neither for
+// a new link, nor for rules on one that is there.
+func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
+	ctx := context.Background()
+	inAppWorld(t, 10, []int{0, 1, 1, 1, 1}, func(w *world) {
+		defer w.refuses("h3")()
+		w.adapts(auto)
+		app := w.run(10, 50*time.Millisecond, w.guests, ringOf(4))
+		w.await("the others have their links", func() bool { return w.adaptedLinks() == "h1–h2 h1–h4" })
+		time.Sleep(time.Minute)
+		if n := w.happened("change.failed"); n < 2 || n > 6 {
+			t.Errorf("%d changes failed in a minute", n)
+		}
+		if app.end() == 0 {
+			t.Error("the application stands still")
+		}
+	})
+	inAppWorld(t, 11, []int{0, 1, 1}, func(w *world) {
+		if _, err := w.service().AddLink(ctx, &vnetv1.AddLinkRequest{Node: "h1", Peer: "h2"}); err != nil {
+			t.Fatal(err)
+		}
+		stop := w.refuses("h2")
+		w.adapts(auto)
+		app := w.run(10, 50*time.Millisecond, w.guests, [][2]int{{0, 1}})
+		time.Sleep(time.Minute)
+		if n := w.happened("change.failed"); n < 2 || n > 6 {
+			t.Errorf("%d changes failed in a minute", n)
+		}
+		stop()
+		w.await("it is done when it can be", func() bool { return w.happened("adapt.divert") == 1 })
+		app.end()
 	})
 }

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// firstBar is how long a link that could not be made is left alone; it doubles up to lastBar.
+	// firstBar is how long a link that could not be made is left alone; it doubles up to lastBar. So does adaptation as a
+	// whole, when what failed was no link.
 	firstBar = 5 * time.Second
 	lastBar  = 5 * time.Minute
 )
@@ -77,6 +78,7 @@ func (h *hub) adapt(now time.Time) {
 	case now.Before(h.pausedUntil):
 		h.agent.settle(planned{err: precondition("cannot apply the plan now: the user has paused adaptation until %s", h.pausedUntil.Format(time.DateTime))})
 	case now.Before(h.restUntil):
+		h.agent.settle(planned{err: precondition("cannot apply the plan yet: the change before it failed, `vnet adapt history` says why; it is made after %s", h.restUntil.Format(time.TimeOnly))})
 	default:
 		h.carryOut(now, proposal, view, nil)
 	}
@@ -137,7 +139,7 @@ func (h *hub) carryOut(now time.Time, proposal adapt.Proposal, v adapt.View, don
 func (h *hub) view(now time.Time) adapt.View {
 	v := adapt.View{
 		Topology: h.topology, Overlay: h.record, Bound: h.bound.Value().Value, Failed: h.barred(), Away: h.away(), Will: h.will,
-		Bars: h.judge.Bars(now), Rests: h.judge.Rests(), Plan: h.agent.plan,
+		Bars: h.judge.Bars(now), Rests: h.judge.Rests(), Plan: h.agent.plan, PlanWhy: h.agent.why,
 	}
 	if h.policy.Policy().Matrix {
 		v.Matrix = h.infer.Matrix(now)
@@ -147,9 +149,6 @@ func (h *hub) view(now time.Time) adapt.View {
 
 // adapted tells of every step, with its reason.
 func (h *hub) adapted(p adapt.Proposal, err error) {
-	if cycles := new(overlay.CycleError); errors.As(err, &cycles) {
-		h.forbidden(time.Now(), p)
-	}
 	for _, s := range p.Steps {
 		kind := "adapt." + strings.ReplaceAll(s.Kind.String(), " ", "_")
 		if err != nil {
@@ -159,16 +158,49 @@ func (h *hub) adapted(p adapt.Proposal, err error) {
 	}
 }
 
-// forbidden leaves alone for a while what the user's rules do not allow: the
-// links that the proposal wanted, or all of it when it wanted none.
-func (h *hub) forbidden(now time.Time, p adapt.Proposal) {
-	h.restUntil = now.Add(firstBar)
-	for _, l := range p.Target.Links {
-		if _, ok := h.record.LinkBetween(l.A, l.B); !ok {
-			h.bar(now, [2]overlay.Name{l.A, l.B}, "")
-			h.restUntil = time.Time{}
+// unplannable leaves alone for a while what cannot even be begun. Mostly the user's rules do not allow it, and would circle
+// with it: then it is the links that the proposal wanted.
+func (h *hub) unplannable(now time.Time, r *request, err error) {
+	if r.proposal == nil || errors.Is(err, errStale) {
+		return
+	}
+	var links [][2]overlay.Name
+	if cycles := new(overlay.CycleError); errors.As(err, &cycles) {
+		links = h.wanted(r.proposal.Target, nil)
+	}
+	h.leaveAlone(now, r, links, "")
+}
+
+// blame leaves alone for a while what a change that was taken back shows cannot be had: links that could not be opened, else
+// the new ones at nodes that refuse, do not answer or were lost. So one such node does not keep all others from adapting.
+func (h *hub) blame(now time.Time, r *request, result control.Result) {
+	links := result.FailedLinks()
+	if len(links) == 0 && r.proposal != nil {
+		links = h.wanted(r.proposal.Target, result.Unwilling())
+	}
+	h.leaveAlone(now, r, links, result.Error)
+}
+
+// leaveAlone bars links; when there are none to bar, all of adaptation rests.
+func (h *hub) leaveAlone(now time.Time, r *request, links [][2]overlay.Name, why string) {
+	for _, pair := range links {
+		h.bar(now, pair, why)
+	}
+	if len(links) == 0 && r.proposal != nil {
+		h.restFor = min(max(2*h.restFor, firstBar), lastBar)
+		h.restUntil = now.Add(h.restFor)
+	}
+}
+
+// wanted are the links that a proposal would open, at any of some nodes; without any, all of them.
+func (h *hub) wanted(target *overlay.Overlay, at []overlay.Name) (links [][2]overlay.Name) {
+	for _, l := range target.Links {
+		_, there := h.record.LinkBetween(l.A, l.B)
+		if !there && (len(at) == 0 || slices.Contains(at, l.A) || slices.Contains(at, l.B)) {
+			links = append(links, [2]overlay.Name{l.A, l.B})
 		}
 	}
+	return links
 }
 
 // away are the nodes whose control stream is gone: adaptation leaves their part as it is.
@@ -209,6 +241,7 @@ func (h *hub) remember(r *request, c control.Committed) {
 		return
 	}
 	if r.proposal != nil {
+		h.restUntil, h.restFor = time.Time{}, 0
 		for _, l := range r.target.Links {
 			delete(h.failures, adapt.EndsOf(l.A, l.B))
 		}

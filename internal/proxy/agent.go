@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -25,6 +27,8 @@ const (
 	// viewDefault and viewLeast is how often views are sent.
 	viewDefault = time.Second
 	viewLeast   = 100 * time.Millisecond
+	// mostReason in bytes is a line for people: it stands at every step of a plan.
+	mostReason = 200
 )
 
 // agent is a program of the user's that steers. The hub owns it.
@@ -33,6 +37,7 @@ type agent struct {
 	token   string
 	until   time.Time
 	plan    []adapt.Way
+	why     string // its reason, in one line
 	planned bool   // it has made a plan; before, the policy goes on
 	plans   uint64 // how many: a change of an earlier one answers nobody
 	waiting []chan planned
@@ -153,6 +158,9 @@ func (h *hub) describeLease() *vnetv1.Lease {
 // ApplyPlan makes an agent's plan the wish of adaptation and waits until it is carried out.
 func (p *Proxy) ApplyPlan(ctx context.Context, req *vnetv1.ApplyPlanRequest) (*vnetv1.ApplyPlanResponse, error) {
 	outcome := make(chan planned, 1)
+	if why := req.GetReason(); len(why) > mostReason || strings.ContainsFunc(why, unicode.IsControl) {
+		return nil, invalid("cannot apply the plan: give its reason in one line of up to %d bytes", mostReason)
+	}
 	var refused error
 	err := p.ask(ctx, func(h *hub) {
 		now := time.Now()
@@ -169,7 +177,7 @@ func (p *Proxy) ApplyPlan(ctx context.Context, req *vnetv1.ApplyPlanRequest) (*v
 			return
 		}
 		h.agent.settle(planned{err: precondition("cannot finish the plan: another has taken its place")})
-		h.agent.plan, h.agent.planned, h.agent.waiting = plan, true, []chan planned{outcome}
+		h.agent.plan, h.agent.why, h.agent.planned, h.agent.waiting = plan, req.GetReason(), true, []chan planned{outcome}
 		h.agent.plans++
 		config := h.settings
 		config.Policy = adapt.AgentPolicy

@@ -39,7 +39,10 @@ func TestAnAgentSteers(t *testing.T) {
 				t.Errorf("%v is accepted", bad)
 			}
 		}
-		done, err := s.ApplyPlan(ctx, &vnetv1.ApplyPlanRequest{Token: lease.Token, Ways: []*vnetv1.Way{way(1, 2), way(3, 4, "h2")}})
+		if _, err := s.ApplyPlan(ctx, &vnetv1.ApplyPlanRequest{Token: lease.Token, Reason: "two\nlines"}); err == nil {
+			t.Error("a reason of two lines is accepted")
+		}
+		done, err := s.ApplyPlan(ctx, &vnetv1.ApplyPlanRequest{Token: lease.Token, Ways: []*vnetv1.Way{way(1, 2), way(3, 4, "h2")}, Reason: "h2 idles"})
 		if err != nil || done.Proposal == 0 || len(done.NotDone) != 0 {
 			t.Fatalf("the plan: %v, %v", done, err)
 		}
@@ -47,7 +50,7 @@ func TestAnAgentSteers(t *testing.T) {
 			t.Errorf("links %s", got)
 		}
 		told, err := s.Explain(ctx, &vnetv1.ExplainRequest{A: w.guests[2].mac.String(), B: w.guests[3].mac.String()})
-		if err != nil || told.Explanation.Way != "over h3–h2–h4" || !strings.Contains(told.Explanation.Reason, "by agent a") {
+		if err != nil || told.Explanation.Way != "over h3–h2–h4" || told.Explanation.Reason != "plan: h2 idles (change 2 by agent a)" {
 			t.Errorf("explained: %v, %v", told, err)
 		}
 		for range 10 { // it lives

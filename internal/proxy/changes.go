@@ -71,6 +71,7 @@ func (c *changes) next(now time.Time) {
 		r := c.waiting[0]
 		c.waiting = c.waiting[1:]
 		if err := c.start(now, r); err != nil {
+			c.h.unplannable(now, r, err)
 			r.tell(control.Result{}, err)
 		}
 	}
@@ -272,9 +273,7 @@ func (c *changes) finished(now time.Time, r *running, result control.Result) {
 		h.doubt(now)
 	}
 	if !result.OK && wasCurrent {
-		for _, pair := range result.FailedLinks() {
-			h.bar(now, pair, result.Error)
-		}
+		h.blame(now, r.request, result)
 		r.request.tell(result, fmt.Errorf("cannot finish %s: %s", r.request.what, result.Error))
 		if !r.request.timing {
 			h.p.event("change.failed", fmt.Sprintf("%s: %s", r.request.what, result.Error), nil)

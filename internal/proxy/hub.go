@@ -70,7 +70,8 @@ type hub struct {
 	proposal    *adapt.Proposal        // what advise mode would do, or auto does
 	proposed    time.Time
 	pausedUntil time.Time // by the user
-	restUntil   time.Time // no proposal is carried out before: the user's rules forbade one
+	restUntil   time.Time // no proposal is carried out before: one failed, and not because of a link
+	restFor     time.Duration
 
 	bound        control.Bound
 	changes      changes

@@ -29,6 +29,7 @@ type viewLine struct {
 	Bars     []adapt.Bar      `json:"bars,omitempty"`
 	Rests    []adapt.Rest     `json:"rests,omitempty"`
 	Plan     []adapt.Way      `json:"plan,omitempty"`
+	PlanWhy  string           `json:"plan_why,omitempty"`
 	Settings adapt.Config     `json:"settings"`
 }
 
@@ -38,7 +39,7 @@ type failedLine struct {
 }
 
 func viewOut(v adapt.View, c adapt.Config) viewLine {
-	out := viewLine{Overlay: v.Overlay, Bound: v.Bound, Will: v.Will, Bars: v.Bars, Rests: v.Rests, Plan: v.Plan, Settings: c}
+	out := viewLine{Overlay: v.Overlay, Bound: v.Bound, Will: v.Will, Bars: v.Bars, Rests: v.Rests, Plan: v.Plan, PlanWhy: v.PlanWhy, Settings: c}
 	for ends, until := range v.Failed {
 		out.Failed = append(out.Failed, failedLine{ends, until.UnixNano()})
 	}
@@ -53,7 +54,7 @@ func viewOut(v adapt.View, c adapt.Config) viewLine {
 func compareEnds(a, b adapt.Ends) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
 
 func (l *viewLine) view() adapt.View {
-	v := adapt.View{Overlay: l.Overlay, Bound: l.Bound, Will: l.Will, Bars: l.Bars, Rests: l.Rests, Plan: l.Plan, Config: l.Settings, Failed: map[adapt.Ends]time.Time{}, Away: map[overlay.Name]bool{}}
+	v := adapt.View{Overlay: l.Overlay, Bound: l.Bound, Will: l.Will, Bars: l.Bars, Rests: l.Rests, Plan: l.Plan, PlanWhy: l.PlanWhy, Config: l.Settings, Failed: map[adapt.Ends]time.Time{}, Away: map[overlay.Name]bool{}}
 	for _, f := range l.Failed {
 		v.Failed[f.Ends] = time.Unix(0, f.Until)
 	}
