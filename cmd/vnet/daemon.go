@@ -49,6 +49,7 @@ type daemonFlags struct {
 	qemus     []string // NAME=stream:ADDRESS or NAME=dgram:ADDRESS[,ADDRESS]
 	lans      []string // INTERFACE or NAME=INTERFACE
 	carrier   string
+	sockets   int
 	metrics   string           // loopback IP:PORT; empty for none
 	without   map[string]*bool // offloads that are not to be used, by name
 	uncounted bool
@@ -69,6 +70,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.qemus, "qemu", nil, "let a guest of QEMU plug in at a socket: `NAME=stream:PATH`, NAME=dgram:PATH[,PATH], or loopback IP:PORTs; may be repeated")
 	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
+	flags.IntVar(&f.sockets, "sockets", 0, "UDP sockets that share the port, each with a worker, `1…16`: peers are spread over them (default: one for two cores, at most 4)")
 	flags.StringVar(&f.metrics, "metrics", "", "loopback `IP:PORT` where a monitor finds totals at /metrics (they are on the socket anyway)")
 	f.without = map[string]*bool{}
 	for _, name := range offloadNames() {
@@ -97,6 +99,19 @@ func (f *daemonFlags) off() (names []string) {
 	return names
 }
 
+const (
+	// maxSockets bounds the group of UDP sockets that a user may ask for: each has a worker.
+	maxSockets = 16
+	// maxWorkers is how many a node has in all; one of them makes the node's own frames.
+	maxWorkers = 64
+)
+
+// defaultSockets is one for every two cores, up to four, as far as there is room beside the ports' queues: the other half of the
+// cores is for the workers of ports, and where there are two cores a second worker would only take turns with them.
+func defaultSockets(cores, queues int) int {
+	return max(1, min(cores/2, 4, maxWorkers-1-queues))
+}
+
 // leastMSS is what every host takes without being asked (RFC 9293 §3.7.1).
 const leastMSS = 536
 
@@ -123,6 +138,7 @@ type daemon struct {
 	remote *server.Remote // serves clients from afar; nil at a host
 	as     *account       // who it becomes; nil: who it is
 	clamp  uint16
+	socks  int                    // of the UDP port
 	group  int                    // who may use the socket besides; -1: nobody
 	next   func() (string, error) // what to type next, once it is up; nil for nothing
 
@@ -164,6 +180,9 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 	if d.clamp = f.clampMSS; d.clamp > 0 && d.clamp < leastMSS {
 		return d, usagef("cannot clamp segments to %d bytes: give %d or more", d.clamp, leastMSS)
 	}
+	if d.socks = f.sockets; d.socks < 0 || d.socks > maxSockets {
+		return d, usagef("cannot use %d sockets: give 1 to %d", d.socks, maxSockets)
+	}
 	if d.wish, err = carrierWish(f.carrier); err != nil {
 		return d, err
 	}
@@ -182,8 +201,14 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 	if d.store, err = store.Open(filepath.Join(d.state, stateFile)); err != nil {
 		return d, err
 	}
-	if d.ports, err = f.openPorts(d.listen.Port()); err != nil || f.profile == "" {
+	if d.ports, err = f.openPorts(d.listen.Port()); err != nil {
 		return d, err
+	}
+	if d.socks == 0 {
+		d.socks = defaultSockets(runtime.NumCPU(), d.queues())
+	}
+	if f.profile == "" {
+		return d, nil
 	}
 	if d.profile, err = os.Create(f.profile); err != nil {
 		return d, fmt.Errorf("cannot write the profile: %w", err)
@@ -336,11 +361,16 @@ func (d *daemon) makeRoom() {
 	if os.Getenv("GOMAXPROCS") != "" {
 		return
 	}
-	blocked := 2 // the socket's worker, and whoever waits for the disk
-	for _, p := range d.ports {
-		blocked += p.Queues()
-	}
+	blocked := 1 + d.socks + d.queues() // the workers, and whoever waits for the disk
 	runtime.GOMAXPROCS(runtime.NumCPU() + min(blocked, maxRoom))
+}
+
+// queues is how many queues the ports have, each with a worker.
+func (d *daemon) queues() (n int) {
+	for _, p := range d.ports {
+		n += p.Queues()
+	}
+	return n
 }
 
 // maxRoom bounds the places beyond the processors: each has a cache of free memory.

@@ -79,7 +79,7 @@ func (d *daemon) hostConfig(overlay string, proxies []string) (node.Config, erro
 		home.Addrs = proxies
 	}
 	return node.Config{
-		Identity: id, Net: link.Kernel{}, Listen: d.listen, Ports: d.ports, Proxy: home.Addrs, ProxyName: home.Proxy,
+		Identity: id, Net: link.Kernel{}, Listen: d.listen, Sockets: d.socks, Ports: d.ports, Proxy: home.Addrs, ProxyName: home.Proxy,
 		Carrier: d.wish, Store: d.store, Log: d.log, Boot: d.boot, Advertise: d.offer, Off: d.without, ClampMSS: d.clamp, Uncounted: d.uncounted,
 		Renewed: func(id *pki.Identity) error { return id.Save(d.state) },
 	}, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 
 func linkCommand(c *cli) *cobra.Command {
 	return c.group("link", "Add, delete or change a link",
-		linkAddCommand(c), linkDeleteCommand(c), linkRekeyCommand(c), linkCarrierCommand(c), linkCipherCommand(c))
+		linkAddCommand(c), linkDeleteCommand(c), linkRekeyCommand(c), linkCarrierCommand(c), linkCipherCommand(c), linkPortsCommand(c))
 }
 
 func linkAddCommand(c *cli) *cobra.Command {
@@ -32,6 +33,9 @@ func linkAddCommand(c *cli) *cobra.Command {
 			if err := overlay.ValidName(req.GetPeer()); err != nil {
 				return usagef("cannot add link: %w", err)
 			}
+			if _, err := link.ExtraPortCount(req.GetExtraPorts()); err != nil {
+				return usagef("%w", err)
+			}
 			for _, a := range req.GetAddresses() {
 				if _, err := netip.ParseAddrPort(a); err != nil {
 					return usagef("cannot add link: address %q is not IP:PORT", a)
@@ -47,6 +51,7 @@ func linkAddCommand(c *cli) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&carrier, "carrier", "auto", "auto (udp, tcp where udp is blocked), udp or tcp")
 	cmd.Flags().StringVar(&req.Cipher, "cipher", "", "what seals its frames: "+ciphers)
+	cmd.Flags().Uint32Var(&req.ExtraPorts, "extra-ports", 0, "send from so many ports beside the first, `0…7`, as in: vnet link ports --help")
 	cmd.Flags().StringSliceVar(&req.Addresses, "address", nil, "where to dial, `IP:PORT` (default: what the Proxy knows)")
 	cmd.Flags().BoolVar(&req.NoWait, "no-wait", false, "return when the request is accepted")
 	return cmd
@@ -150,6 +155,43 @@ func linkCipherCommand(c *cli) *cobra.Command {
 		ValidArgsFunction: completeFirst(c.linkNames),
 	}
 	return cmd
+}
+
+func linkPortsCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ports PEER NUMBER",
+		Short: "Send to the node PEER from NUMBER ports beside the first",
+		Long: "Have both ends of the link to PEER send from NUMBER ports beside the first, 0 to 7, now and whenever they have a link.\n\n" +
+			"One port is one flow to the kernel of the other end, and so the work of one of its sockets. It pays between machines with cores to\n" +
+			"spare, whose daemons have several sockets (--sockets) and whose guests send by several queues. Frames of one flow stay on one port.\n" +
+			"Each port is tried both ways before it carries, and given up for the first when it gets no answers; `vnet links` says which and why.",
+		Example: "  vnet link ports host2 3",
+		Args:    cobra.ExactArgs(2),
+		RunE: c.do(func(cmd *cobra.Command, args []string) error {
+			if err := overlay.ValidName(args[0]); err != nil {
+				return usagef("cannot change link: %w", err)
+			}
+			n, err := strconv.ParseUint(args[1], 10, 32)
+			if err != nil {
+				return usagef("cannot use %q extra ports: give a number from 0 to %d", args[1], link.MaxExtraPorts)
+			}
+			if _, err := link.ExtraPortCount(uint32(n)); err != nil {
+				return usagef("%w", err)
+			}
+			resp, err := ask(cmd, c.daemon().SetLinkPorts, &api.SetLinkPortsRequest{Node: c.node, Peer: args[0], ExtraPorts: uint32(n)})
+			if err != nil {
+				return err
+			}
+			return c.show(resp, func(t *table) {
+				if resp.GetLink() == nil {
+					t.line("there is no link to %s now; the next will have them", args[0])
+					return
+				}
+				printLinks(t, resp.GetLink())
+			})
+		}),
+		ValidArgsFunction: completeFirst(c.linkNames),
+	}
 }
 
 func parseCarrier(s string) (api.Carrier, error) {

@@ -41,4 +41,13 @@ func printLinks(t *table, links ...*api.Link) {
 		t.row(l.GetName(), word(l.GetKind(), "LINK_KIND_"), l.GetOrigin(), state, since(l.GetSince()), carrier, l.GetCipher(), l.GetRemote(), rtt,
 			l.GetEpoch(), l.GetFramesSent(), l.GetFramesReceived(), l.GetWireLost(), drops(l.GetDrops()))
 	}
+	for _, l := range links {
+		for i, p := range l.GetExtraPorts() {
+			if p.GetUp() {
+				t.line("%s: extra port %d, %d, carries", l.GetName(), i+1, p.GetPort())
+			} else {
+				t.line("%s: extra port %d is not used: %s", l.GetName(), i+1, p.GetWhy())
+			}
+		}
+	}
 }

@@ -110,7 +110,7 @@ func (d *daemon) proxyConfig(name, nodeName string) (proxy.Config, error) {
 	return proxy.Config{
 		CA: ca, OldCA: old, Vault: vault(d.state), Store: d.store, Log: d.log, Allowed: allowHosts,
 		Node: node.Config{
-			Identity: id, Net: link.Kernel{}, Listen: d.listen, Ports: d.ports, Carrier: d.wish,
+			Identity: id, Net: link.Kernel{}, Listen: d.listen, Sockets: d.socks, Ports: d.ports, Carrier: d.wish,
 			Store: d.store, Log: d.log, Boot: d.boot, Advertise: d.offer, Off: d.without, ClampMSS: d.clamp, Uncounted: d.uncounted,
 		},
 	}, nil

@@ -124,12 +124,13 @@ func (s Stage) String() string {
 
 // LinkSpec asks one end to open a link.
 type LinkSpec struct {
-	Peer      overlay.Name
-	PeerAddrs []netip.AddrPort // candidates of the peer
-	Dial      bool             // this end dials; if both ends do, see Stays
-	Origin    overlay.Origin
-	Carrier   string // "udp", "tcp" or empty for either
-	Cipher    string // that the user wants for the two nodes; empty = as they have it
+	Peer       overlay.Name
+	PeerAddrs  []netip.AddrPort // candidates of the peer
+	Dial       bool             // this end dials; if both ends do, see Stays
+	Origin     overlay.Origin
+	Carrier    string // "udp", "tcp" or empty for either
+	Cipher     string // that the user wants for the two nodes; empty = as they have it
+	ExtraPorts int    // that the user wants them to send from, beside the first; 0 = as they have it
 }
 
 // StageRequest asks a node to carry out one stage of a change. A request repeated is answered again, not carried out again.

@@ -84,7 +84,7 @@ func openAt(p *participant, l overlay.Link, peer overlay.Name, addrs []netip.Add
 	if slices.ContainsFunc(r.OpenLinks, func(s LinkSpec) bool { return s.Peer == peer }) {
 		return
 	}
-	r.OpenLinks = append(r.OpenLinks, LinkSpec{Peer: peer, PeerAddrs: addrs, Dial: len(addrs) > 0, Origin: l.Origin, Carrier: l.Carrier, Cipher: l.Cipher})
+	r.OpenLinks = append(r.OpenLinks, LinkSpec{Peer: peer, PeerAddrs: addrs, Dial: len(addrs) > 0, Origin: l.Origin, Carrier: l.Carrier, Cipher: l.Cipher, ExtraPorts: l.ExtraPorts})
 }
 
 // closeAt has a node that takes part close its end of a link, once.

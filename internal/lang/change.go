@@ -128,7 +128,7 @@ func (l Live) To(m *Meaning) Change {
 	for _, link := range l.Overlay.Links {
 		now, there := c.Target.LinkBetween(link.A, link.B)
 		if link.Origin == overlay.OriginUser && (!there || now.Origin != overlay.OriginUser) {
-			c.Steps = append(c.Steps, Step{Kind: Delete, What: Link{A: link.A, B: link.B, Carrier: carrierWord(link.Carrier), Cipher: link.Cipher}})
+			c.Steps = append(c.Steps, Step{Kind: Delete, What: Link{A: link.A, B: link.B, Carrier: carrierWord(link.Carrier), Cipher: link.Cipher, ExtraPorts: link.ExtraPorts}})
 		}
 	}
 	return c
@@ -196,7 +196,7 @@ func (c *Change) links(o *overlay.Overlay, m *Meaning) {
 		switch {
 		case !there || have.Origin != overlay.OriginUser:
 			c.Steps = append(c.Steps, Step{Kind: Add, What: line})
-		case carrierWord(have.Carrier) != want.Carrier || have.Cipher != want.Cipher:
+		case carrierWord(have.Carrier) != want.Carrier || have.Cipher != want.Cipher, have.ExtraPorts != want.ExtraPorts:
 			c.Steps = append(c.Steps, Step{Kind: Modify, What: line})
 		default:
 			continue

@@ -122,7 +122,7 @@ func FromOverlay(o *overlay.Overlay, keep func(overlay.Origin) bool) *Meaning {
 	}
 	for _, l := range o.Links {
 		if keep(l.Origin) && !o.IsStar(l.A, l.B) {
-			m.Links = append(m.Links, Link{A: l.A, B: l.B, Carrier: carrierWord(l.Carrier), Cipher: l.Cipher})
+			m.Links = append(m.Links, Link{A: l.A, B: l.B, Carrier: carrierWord(l.Carrier), Cipher: l.Cipher, ExtraPorts: l.ExtraPorts})
 		}
 	}
 	for _, name := range o.Names() {

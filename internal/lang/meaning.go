@@ -103,7 +103,7 @@ func (m *Meaning) RuleOf(u Rule) overlay.Rule {
 // LinkOf is a link as the overlay has it.
 func (l Link) LinkOf() overlay.Link {
 	out := overlay.MakeLink(l.A, l.B, overlay.OriginUser)
-	out.Carrier, out.Cipher = l.Carrier, l.Cipher
+	out.Carrier, out.Cipher, out.ExtraPorts = l.Carrier, l.Cipher, l.ExtraPorts
 	return out
 }
 

@@ -89,7 +89,7 @@ func form(key string) string {
 	case "vm":
 		return "a VM is \"NAME MAC [at NODE [port PORT]]\""
 	case "link":
-		return "a link is \"NODE NODE [carrier auto|udp|tcp] [cipher auto|aes-128-gcm|aes-256-gcm|chacha20-poly1305|trusted]\""
+		return "a link is \"NODE NODE [carrier auto|udp|tcp] [cipher auto|aes-128-gcm|aes-256-gcm|chacha20-poly1305|trusted] [extra-ports NUMBER]\""
 	case "rule":
 		return "a rule is \"NODE [from SIDE] src ADDRESS dst ADDRESS to SIDE\""
 	case "pin":

@@ -182,16 +182,20 @@ func readVM(r *reader) Statement {
 
 // Link is a link between two nodes.
 type Link struct {
-	A, B    overlay.Name // as written
-	Carrier string       // udp or tcp; empty = auto
-	Cipher  string       // empty = auto
-	at      Pos
+	A, B       overlay.Name // as written
+	Carrier    string       // udp or tcp; empty = auto
+	Cipher     string       // empty = auto
+	ExtraPorts int          // that it sends from beside the first
+	at         Pos
 }
+
+// maxExtraPorts is how many ports a link can send from beside the first.
+const maxExtraPorts = 7
 
 // Key is "link".
 func (Link) Key() string { return "link" }
 
-// Words is "NODE NODE carrier CARRIER cipher CIPHER".
+// Words is "NODE NODE carrier CARRIER cipher CIPHER extra-ports NUMBER".
 func (l Link) Words() []string {
 	words := []string{string(l.A), string(l.B)}
 	if l.Carrier != "" {
@@ -200,19 +204,24 @@ func (l Link) Words() []string {
 	if l.Cipher != "" {
 		words = append(words, "cipher", l.Cipher)
 	}
+	if l.ExtraPorts != 0 {
+		words = append(words, "extra-ports", strconv.Itoa(l.ExtraPorts))
+	}
 	return words
 }
 
 func readLink(r *reader) Statement {
 	a, b := r.ends()
 	l := Link{A: a.To, B: b.To, at: a.at}
-	options := []string{"carrier", "cipher"}
+	options := []string{"carrier", "cipher", "extra-ports"}
 	for len(r.words) > 0 && !r.failed && len(options) > 0 {
 		option := r.oneOf("option of a link", options...)
 		options = slices.DeleteFunc(options, func(s string) bool { return s == option })
 		switch option {
 		case "carrier":
 			l.Carrier = notAuto(r.oneOf("carrier", "auto", "udp", "tcp"))
+		case "extra-ports":
+			l.ExtraPorts = int(r.number("number of extra ports", maxExtraPorts))
 		case "cipher":
 			l.Cipher = notAuto(r.oneOf("cipher", "auto", "aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "trusted"))
 		}

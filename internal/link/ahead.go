@@ -19,20 +19,20 @@ func (r *receiver) openAhead(l *Link, d []byte, h header, from netip.AddrPort) b
 	if len(d) > headerLen+room+payload+padUpTo+tagLen { // several records
 		return false
 	}
-	if len(grown) < room || room > ahead || !l.rx.keys.slides() || !ether.Behind(grown, d) {
+	if len(grown) < room || room > ahead || !l.rx.keys.Load().slides() || !ether.Behind(grown, d) {
 		return false
 	}
 	dst := grown[len(grown)-room : cap(grown)]
 	covered := r.covered[:copy(r.covered[:room], dst)]
-	body, ok := l.open(dst, d, h, from)
+	body, ok := l.open(dst, d, h, from, &r.nonce)
 	switch {
 	case !ok:
 		copy(dst, covered)
 	case r.follows(body, headers):
-		r.opened++
+		r.note(l, h.lane, from)
 		copy(dst, covered)
 	default: // it is something else: to where it would have been opened otherwise
-		r.opened++
+		r.note(l, h.lane, from)
 		body = d[headerLen:][:copy(d[headerLen:], body)]
 		copy(dst, covered)
 		r.records(l, h.lane, body)

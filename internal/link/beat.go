@@ -32,10 +32,10 @@ var errNarrow = errors.New("the path no longer takes datagrams of the proved siz
 
 // houseOut seals what the link itself has to say. Several goroutines do, so there is a lock; it guards all fields.
 type houseOut struct {
-	mu      sync.Mutex
-	counter uint64
-	nonce   [nonceLen]byte
-	buf     [sizeLargest]byte
+	mu       sync.Mutex
+	counters [1 + MaxExtraPorts]uint64 // of its lane, and of those of extra ports
+	nonce    [nonceLen]byte
+	buf      [sizeLargest]byte
 }
 
 // sendHouse seals a message of at least size bytes of datagram (0 = as short as it is). Losing it is no failure.
@@ -49,6 +49,11 @@ func (l *Link) sendHouse(size int, put func([]byte) int) {
 
 // sendHouseTo is sendHouse over udp to an address that need not be the peer's.
 func (l *Link) sendHouseTo(to netip.AddrPort, size int, put func([]byte) int) {
+	l.sendHouseBy(l.e.sockets[0], houseLane, to, size, put)
+}
+
+// sendHouseBy is sendHouseTo by a socket of the caller's choice, in the house's lane or that of an extra port.
+func (l *Link) sendHouseBy(sock Socket, lane uint16, to netip.AddrPort, size int, put func([]byte) int) {
 	h := &l.house
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -57,10 +62,11 @@ func (l *Link) sendHouseTo(to netip.AddrPort, size int, put func([]byte) int) {
 		clear(h.buf[n:want])
 		n = want
 	}
-	h.counter++
-	d := l.tx.Load().seal(h.buf[:n], header{kind: dgramHouse, lane: houseLane, link: l.theirs, counter: h.counter}, &h.nonce)
+	counter := &h.counters[houseLane-lane]
+	*counter++
+	d := l.tx.Load().seal(h.buf[:n], header{kind: dgramHouse, lane: lane, link: l.theirs, counter: *counter}, &h.nonce)
 	// A failed send is a lost message: the next heartbeat, or the prover's next try, makes up for it.
-	_ = l.e.sockets[0].WriteSegments(to, d, len(d))
+	_ = sock.WriteSegments(to, d, len(d))
 }
 
 func (l *Link) sendProbe(m probe) { l.sendHouse(int(m.size), m.put) }
@@ -95,6 +101,7 @@ func (l *Link) keep() {
 		}
 		if send {
 			l.sendBeat(now, life.heard)
+			l.spread.step(l, now)
 			if beats++; (beats%upkeepBeats == 0 || l.unanswered.Load() > 1) && !l.upkeep() {
 				l.end(errNarrow, false)
 				continue

@@ -19,7 +19,16 @@ const (
 
 	maxLanes  = 64     // worker lanes of one node: bounds the memory a peer can make us hold for replay windows
 	houseLane = 0xffff // the lane of heartbeats and probes, whose sender is no worker
+
+	// rxLanes is how many lanes of a peer are told apart: its workers', its house's, and those of probes of its extra ports.
+	rxLanes = maxLanes + 1 + MaxExtraPorts
 )
+
+// MaxExtraPorts is how many source ports a link may have beside the first.
+const MaxExtraPorts = 7
+
+// portLane is the lane in which an extra port, counted from 0, is asked about. Who knows of no extra ports drops it unread.
+func portLane(k int) uint16 { return houseLane - 1 - uint16(k) }
 
 // LinkID names a session at its receiver, who chose it at random.
 type LinkID uint32
@@ -49,14 +58,14 @@ func parseHeader(d []byte) (h header, ok bool) {
 		kind: dgramType(d[0]), epoch: d[1],
 		lane: binary.BigEndian.Uint16(d[2:]), link: LinkID(binary.BigEndian.Uint32(d[4:])), counter: binary.BigEndian.Uint64(d[8:]),
 	}
-	known := h.kind == dgramRecords && h.lane < maxLanes || h.kind == dgramHouse && h.lane == houseLane
+	known := h.kind == dgramRecords && h.lane < maxLanes || h.kind == dgramHouse && h.lane >= houseLane-MaxExtraPorts
 	return h, known && h.counter != 0
 }
 
-// laneIndex is where a lane's state is kept: workers first, the house last.
+// laneIndex is where a lane's state is kept: workers first, then the house, then the extra ports.
 func laneIndex(lane uint16) int {
-	if lane == houseLane {
-		return maxLanes
+	if lane >= houseLane-MaxExtraPorts {
+		return maxLanes + int(houseLane-lane)
 	}
 	return int(lane)
 }

@@ -60,6 +60,8 @@ type Config struct {
 
 	// Cipher is what this node wishes for its links with a peer. A link is trusted only when both ends wish so. nil: auto.
 	Cipher func(peer string) Cipher
+	// ExtraPorts is from how many further ports links to a peer send at first; see Link.SetExtraPorts. nil: none.
+	ExtraPorts func(peer string) int
 	// Clients takes the connection of a client of the API, who has shown its certificate, and closes it. nil refuses them.
 	Clients func(conn *tls.Conn)
 
@@ -123,6 +125,7 @@ type Endpoint struct {
 	sessions map[*Link]struct{}
 	lingers  map[*Link]*time.Timer     // dead links that are still known
 	awaited  map[LinkID]*awaitedFrames // tcp sessions whose frames connection has not come yet
+	extras   []*extraPort              // that links have asked for; each with a reader among tasks
 	tasks    sync.WaitGroup            // all goroutines but the receivers
 }
 
@@ -248,6 +251,9 @@ func (e *Endpoint) stop() {
 	for l, t := range e.lingers {
 		t.Stop()
 		delete(e.lingers, l)
+	}
+	for _, p := range e.extras {
+		p.sock.Close()
 	}
 	e.mu.Unlock()
 	e.tcp.Close()

@@ -3,7 +3,7 @@ package link
 // inbound holds the keys of the peer's direction: the newest epoch the peer has proved, the one before it for stragglers,
 // and the one after it. Nothing else is ever tried, so a stranger cannot make us derive keys.
 //
-// Owned by whoever holds the link's receive lock.
+// Readers see it whole and never changed; who changes it makes another.
 type inbound struct {
 	prev, cur, next *epochKey // prev is nil in epoch 0
 }
@@ -39,5 +39,19 @@ func (in *inbound) used(k *epochKey) error {
 		return err
 	}
 	in.prev, in.cur, in.next = in.cur, k, next
+	return nil
+}
+
+// advance takes note that the peer has used a key of the epoch after the newest.
+func (l *Link) advance(k *epochKey) error {
+	rx := &l.rx
+	rx.epochs.Lock()
+	defer rx.epochs.Unlock()
+	in := *rx.keys.Load()
+	if err := in.used(k); err != nil {
+		return err
+	}
+	rx.keys.Store(&in)
+	l.peers.inEpoch.Store(in.cur.epoch)
 	return nil
 }

@@ -417,12 +417,12 @@ func TestSealedNonsenseIsHarmless(t *testing.T) {
 			say(h, []byte{recPadding})
 		}
 		time.Sleep(100 * time.Millisecond)
-		in.rx.mu.Lock()
+		in.rx.joiner.mu.Lock()
 		held, open, spare := in.rx.joiner.held, len(in.rx.joiner.open), 0
 		for _, p := range in.rx.joiner.spare {
 			spare += cap(p.buf) + cap(p.tail)
 		}
-		in.rx.mu.Unlock()
+		in.rx.joiner.mu.Unlock()
 		grown := heap() - before
 		t.Logf("pieces: %d bytes in %d frames, %d KiB to use again; the heap grew by %d KiB; link: %v", held, open, spare>>10, grown>>10, in.Err())
 		if held > pieceBytes || open > pieceFrames || spare > 2*pieceSpare*maxPieces*sizeLargest {

@@ -34,17 +34,18 @@ type Kernel struct {
 }
 
 // ListenUDP opens a group of sockets with SO_REUSEPORT; the kernel steers each sender's address to one of them. An
-// invalid address means any address of both families where IPv6 exists.
+// invalid address means any address of both families where IPv6 exists. One socket at any port has the port to itself: with
+// SO_REUSEPORT the kernel may choose one that another socket of this user has (udp_lib_lport_inuse).
 func (k Kernel) ListenUDP(at netip.AddrPort, n int) ([]Socket, error) {
 	if !at.Addr().IsValid() {
 		at = netip.AddrPortFrom(netip.IPv6Unspecified(), at.Port())
 	}
-	group := make([]Socket, 0, n)
+	group, shared := make([]Socket, 0, n), n > 1 || at.Port() != 0
 	for range n {
-		s, err := k.openSocket(at)
+		s, err := k.openSocket(at, shared)
 		if errors.Is(err, unix.EAFNOSUPPORT) && at.Addr() == netip.IPv6Unspecified() {
 			at = netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port())
-			s, err = k.openSocket(at)
+			s, err = k.openSocket(at, shared)
 		}
 		if err != nil {
 			for _, open := range group {
@@ -58,7 +59,7 @@ func (k Kernel) ListenUDP(at netip.AddrPort, n int) ([]Socket, error) {
 	return group, nil
 }
 
-func (k Kernel) openSocket(at netip.AddrPort) (*udpSocket, error) {
+func (k Kernel) openSocket(at netip.AddrPort, shared bool) (*udpSocket, error) {
 	family := unix.AF_INET6
 	if at.Addr().Is4() {
 		family = unix.AF_INET
@@ -69,7 +70,7 @@ func (k Kernel) openSocket(at netip.AddrPort) (*udpSocket, error) {
 	}
 	s := &udpSocket{fd: fd, v6: family == unix.AF_INET6}
 	s.users.Store(1)
-	if err := k.prepare(s, at); err != nil {
+	if err := k.prepare(s, at, shared); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -77,8 +78,8 @@ func (k Kernel) openSocket(at netip.AddrPort) (*udpSocket, error) {
 }
 
 // prepare sets the options of a socket and binds it. What only makes it faster may fail.
-func (k Kernel) prepare(s *udpSocket, at netip.AddrPort) error {
-	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+func (k Kernel) prepare(s *udpSocket, at netip.AddrPort, shared bool) error {
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, asInt(shared)); err != nil {
 		return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
 	}
 	if s.v6 {
@@ -106,6 +107,13 @@ func (k Kernel) prepare(s *udpSocket, at netip.AddrPort) error {
 		}
 	}
 	return s.bind(at)
+}
+
+func asInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (s *udpSocket) bind(at netip.AddrPort) error {

@@ -84,6 +84,7 @@ type Link struct {
 	opened     atomic.Bool   // set-up is over
 	unanswered atomic.Uint32 // probes of the upkeep since the last answer
 	proving    sync.Mutex    // one prover at a time
+	spread     spread        // over extra source ports
 
 	left   sync.Once // it is out of the endpoint's tables
 	ending sync.Once
@@ -99,7 +100,8 @@ type txLane struct {
 	counter   uint64
 	frames    atomic.Uint64
 	datagrams atomic.Uint64
-	_         [40]byte // a cache line to itself
+	via       atomic.Pointer[extraPort] // where they leave; nil: by the lane's own socket
+	_         [32]byte                  // a cache line to itself
 }
 
 // told is what the peer's heartbeats said, for Stats and for our own heartbeats.
@@ -116,15 +118,21 @@ type told struct {
 	broken  atomic.Uint64 // frames of which a piece was missing
 }
 
-// inside is the receiving half over udp. A worker holds mu while it opens a run of datagrams of this link; nearly always
-// it is the same worker, since the kernel steers a peer's address to one socket.
+// inside is the receiving half over udp. Several workers receive at once where the peer sends from several ports.
 type inside struct {
-	mu      sync.Mutex
-	keys    inbound
-	windows [maxLanes + 1]*replay // made when a lane is first heard, authenticated
-	joiner  joiner
-	nonce   [nonceLen]byte
-	move    move
+	keys   atomic.Pointer[inbound] // replaced whole, under epochs, when the peer moves on
+	epochs sync.Mutex
+	lanes  [rxLanes]rxLane
+	joiner joiner
+	move   move
+	spread atomic.Bool // the peer has proved an extra port: what its workers send may come from anywhere
+}
+
+// rxLane is what one lane of the peer's has sent. A worker holds mu while it opens a run of the lane's datagrams; nearly
+// always it is the same worker, since the kernel steers a peer's address to one socket.
+type rxLane struct {
+	mu     sync.Mutex
+	window *replay // made when the lane is first heard, authenticated
 }
 
 // Peer is the other node's name, as its certificate has it.

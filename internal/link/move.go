@@ -2,6 +2,7 @@ package link
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -11,12 +12,18 @@ const moveAgain = 100 * time.Millisecond
 // moveBit marks the ids of the questions that an address is asked: those of other probes count up from 1.
 const moveBit = 1 << 31
 
-// move is an address from which the peer's newest datagrams come and which has not proved yet that the peer is there. The
-// receive lock guards it.
+// move is an address from which the peer's newest datagrams come and which has not proved yet that the peer is there.
 type move struct {
+	mu sync.Mutex // guards the following
 	to netip.AddrPort
 	id uint32 // of the question; the peer alone can read it
 	at time.Time
+}
+
+// leads tells whether the newest datagram of a lane may show that the peer has moved. Once it sends from several ports only
+// what its house says can: that leaves by the first, every quarter of a second.
+func (l *Link) leads(lane uint16) bool {
+	return lane == houseLane || lane < maxLanes && !l.rx.spread.Load()
 }
 
 // moved hears that the peer's newest datagram came from another address. Only the peer can have sealed it, but anybody on
@@ -24,6 +31,8 @@ type move struct {
 // way until it has answered.
 func (l *Link) moved(from netip.AddrPort, now time.Time) {
 	m := &l.rx.move
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.to == from && now.Sub(m.at) < moveAgain {
 		return
 	}
@@ -37,12 +46,14 @@ const houseHead = headerLen + probeLen + tagLen
 // arrived takes the answer of an address: the peer is there, and so do frames go from now on.
 func (l *Link) arrived(body []byte, from netip.AddrPort) {
 	m := &l.rx.move
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.id == 0 || from != m.to {
 		return
 	}
 	if a, err := parseProbe(body); err == nil && a.answer && a.id == m.id {
 		to := m.to
-		*m = move{}
+		m.to, m.id, m.at = netip.AddrPort{}, 0, time.Time{}
 		l.remote.Store(&to)
 	}
 }

@@ -22,7 +22,16 @@ type offloading interface {
 }
 
 // SetGSO switches UDP_SEGMENT of all sockets that have it, while running. Ready must have been closed, as for the others here.
-func (e *Endpoint) SetGSO(on bool) { e.switchAll(func(s offloading) { s.SetGSO(on) }) }
+func (e *Endpoint) SetGSO(on bool) {
+	e.switchAll(func(s offloading) { s.SetGSO(on) })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.extras {
+		if s, ok := p.sock.(offloading); ok {
+			s.SetGSO(on)
+		}
+	}
+}
 
 // SetGRO switches UDP_GRO of all sockets that have it, while running.
 func (e *Endpoint) SetGRO(on bool) { e.switchAll(func(s offloading) { s.SetGRO(on) }) }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -24,8 +25,9 @@ func cutPieces(n, room int) (count, size int, ok bool) {
 	return count, (n + count - 1) / count, true
 }
 
-// joiner puts split frames together again. It belongs to whoever holds the link's receive lock.
+// joiner puts split frames together again, for all workers that receive of a link.
 type joiner struct {
+	mu    sync.Mutex // guards the following
 	open  map[pieceKey]*partial
 	held  int        // bytes held in open
 	spare []*partial // memory to use again

@@ -36,13 +36,16 @@ type receiver struct {
 	segs  []int
 	from  []netip.AddrPort
 
+	nonce   [nonceLen]byte
 	now     time.Time
-	cur     *Link           // whose receive lock is held
+	cur     *Link           // whose datagrams are being opened
+	lane    *rxLane         // of cur; its lock is held
 	pkts    ether.Coalescer // opened for cur, not delivered yet
 	joined  []*partial      // memory behind some of them
 	parting *bye            // cur's peer said bye in this run
 	opened  uint64          // datagrams for cur, not accounted yet
 	grown   uint64          // frames in them that grew a super-frame
+	alive   bool            // they are a sign of life
 	covered [ahead]byte     // what a datagram that is opened ahead lies over
 }
 
@@ -102,19 +105,25 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 			r.e.strays.Add(1)
 			return
 		}
-		l.rx.mu.Lock()
 		r.cur, r.pkts.UDP = l, r.e.joinUDP.Load()
+	}
+	if lane := &l.rx.lanes[laneIndex(h.lane)]; lane != r.lane {
+		r.enter(lane)
 	}
 	if h.kind == dgramRecords && r.openAhead(l, d, h, from) {
 		return
 	}
-	body, ok := l.open(d[headerLen:], d, h, from)
+	body, ok := l.open(d[headerLen:], d, h, from, &r.nonce)
 	if !ok {
 		return
 	}
-	r.opened++
+	r.note(l, h.lane, from)
 	if h.kind == dgramHouse {
 		r.account(l)
+		if h.lane != houseLane {
+			l.portAsked(body, h.lane, from)
+			return
+		}
 		l.arrived(body, from)
 		r.parting = l.houseMessage(body, r.now, r.parting)
 		return
@@ -125,50 +134,68 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 	}
 }
 
-// account adds to the link's counters what has been opened since the last time, which is a sign of life.
+// note takes note of an opened datagram. What a peer that sends from several ports sends from the others is no sign of life:
+// all but frames goes by the first, and a link of which that is dead is.
+func (r *receiver) note(l *Link, lane uint16, from netip.AddrPort) {
+	r.opened++
+	r.alive = r.alive || lane == houseLane || !l.rx.spread.Load() || from == *l.remote.Load()
+}
+
+// enter goes on with another lane; nil is none.
+func (r *receiver) enter(lane *rxLane) {
+	if r.lane != nil {
+		r.lane.mu.Unlock()
+	}
+	if r.lane = lane; lane != nil {
+		lane.mu.Lock()
+	}
+}
+
+// account adds to the link's counters what has been opened since the last time.
 func (r *receiver) account(l *Link) {
 	if r.opened == 0 {
 		return
 	}
 	l.datagramsIn.Add(r.opened)
 	l.received.Add(r.grown)
-	l.heard.Store(int64(l.clock(r.now)))
-	r.opened, r.grown = 0, 0
+	if r.alive {
+		l.heard.Store(int64(l.clock(r.now)))
+	}
+	r.opened, r.grown, r.alive = 0, 0, false
 }
 
-// open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address. The receive lock is
+// open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address. Its lane's lock is
 // held.
-func (l *Link) open(dst, d []byte, h header, from netip.AddrPort) ([]byte, bool) {
-	rx, at := &l.rx, laneIndex(h.lane)
-	w := rx.windows[at]
+func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, nonce *[nonceLen]byte) ([]byte, bool) {
+	lane, keys := &l.rx.lanes[laneIndex(h.lane)], l.rx.keys.Load()
+	w := lane.window
 	if w != nil && !w.fresh(h.counter) {
 		l.duplicates.Add(1)
 		return nil, false
 	}
-	key := rx.keys.key(h.epoch)
+	key := keys.key(h.epoch)
 	if key == nil {
 		l.authFailed.Add(1)
 		return nil, false
 	}
-	body, ok := key.openTo(dst, d, h, &rx.nonce)
+	body, ok := key.openTo(dst, d, h, nonce)
 	if !ok {
 		l.authFailed.Add(1)
 		return nil, false
 	}
 	if w == nil {
 		w = new(replay)
-		rx.windows[at] = w
+		lane.window = w
 	}
 	newest := h.counter > w.top
 	w.accept(h.counter)
-	if key == rx.keys.next {
-		if err := rx.keys.used(key); err != nil {
+	if key == keys.next {
+		if err := l.advance(key); err != nil {
 			l.end(err, false)
 			return nil, false
 		}
-		l.peers.inEpoch.Store(key.epoch)
 	}
-	if newest && from != *l.remote.Load() {
+	if newest && from != *l.remote.Load() && l.leads(h.lane) {
 		l.moved(from, time.Now())
 	}
 	return body, true
@@ -187,9 +214,7 @@ func (r *receiver) records(l *Link, lane uint16, body []byte) {
 			return
 		}
 		if rec.piece.count != 0 {
-			lost := l.rx.joiner.lost
-			p, whole := l.rx.joiner.add(r.now, lane, rec)
-			l.peers.broken.Add(l.rx.joiner.lost - lost)
+			p, whole := l.rejoin(r.now, lane, rec)
 			if !whole {
 				continue
 			}
@@ -201,6 +226,17 @@ func (r *receiver) records(l *Link, lane uint16, body []byte) {
 			r.pkts.Add(p)
 		}
 	}
+}
+
+// rejoin takes one piece of a frame and returns the whole one when it was the last that was missing.
+func (l *Link) rejoin(now time.Time, lane uint16, rec record) (*partial, bool) {
+	j := &l.rx.joiner
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	lost := j.lost
+	p, whole := j.add(now, lane, rec)
+	l.peers.broken.Add(j.lost - lost)
+	return p, whole
 }
 
 // take counts a whole frame that arrived; false when it has come too far.
@@ -227,17 +263,17 @@ func (r *receiver) deliver() {
 	}
 	r.cur = nil
 	r.account(l)
-	l.rx.mu.Unlock()
+	r.enter(nil)
 	pkts := r.pkts.Take()
 	l.hand(r.inlet, pkts)
 	clear(pkts)
 	if len(r.joined) > 0 {
-		l.rx.mu.Lock()
+		l.rx.joiner.mu.Lock()
 		for i, p := range r.joined {
 			l.rx.joiner.recycle(p)
 			r.joined[i] = nil
 		}
-		l.rx.mu.Unlock()
+		l.rx.joiner.mu.Unlock()
 		r.joined = r.joined[:0]
 	}
 	if r.parting != nil {

@@ -213,7 +213,11 @@ func (o *outbox) flush() {
 func (o *outbox) write() {
 	if o.count > 0 {
 		l := o.link
-		switch err := o.sock.WriteSegments(*l.remote.Load(), o.buf[:o.at], o.each); {
+		sock := o.sock
+		if p := o.tx.via.Load(); p != nil {
+			sock = p.sock
+		}
+		switch err := sock.WriteSegments(*l.remote.Load(), o.buf[:o.at], o.each); {
 		case err == nil:
 			o.tx.frames.Add(o.frames)
 			o.tx.datagrams.Add(uint64(o.count))

@@ -45,6 +45,9 @@ func (e *Endpoint) newLink(b birth) (*Link, error) {
 	}
 	l.cipher = b.cipher.String()
 	l.size.Store(sizeSmallest) // until more is proved
+	if e.cfg.ExtraPorts != nil {
+		l.SetExtraPorts(e.cfg.ExtraPorts(b.peer))
+	}
 	out, err := firstKey(b.cipher, b.session.out)
 	if err != nil {
 		return nil, err
@@ -54,7 +57,8 @@ func (e *Endpoint) newLink(b birth) (*Link, error) {
 		return nil, err
 	}
 	l.tx.Store(out)
-	l.rx.keys, err = newInbound(in)
+	keys, err := newInbound(in)
+	l.rx.keys.Store(&keys)
 	return l, err
 }
 

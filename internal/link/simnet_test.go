@@ -30,6 +30,8 @@ type simDoor struct {
 	write func(d []byte) (again int)        // how often a datagram of ours is sent; it may change d
 	moved map[netip.AddrPort]netip.AddrPort // senders that seem to have moved
 	lied  map[netip.AddrPort]netip.AddrPort // senders whose datagrams somebody sends on from elsewhere
+	dead  map[netip.AddrPort]bool           // addresses of this host from which nothing gets through
+	heard map[netip.AddrPort]int            // datagrams by sender, where it is not nil
 }
 
 func (d *simDoor) ListenUDP(at netip.AddrPort, n int) ([]Socket, error) {
@@ -53,6 +55,9 @@ func (s *simSocket) WriteSegments(to netip.AddrPort, buf []byte, seg int) error 
 		if to == is {
 			to = was
 		}
+	}
+	if s.door.dead[s.LocalAddr()] {
+		return nil
 	}
 	if s.door.write == nil {
 		return s.UDPSocket.WriteSegments(to, buf, seg)
@@ -79,6 +84,9 @@ func (s *simSocket) ReadBatch(bufs [][]byte, sizes, segs []int, from []netip.Add
 		}
 		if is, ok := s.door.lied[from[i]]; ok {
 			from[i] = is
+		}
+		if s.door.heard != nil {
+			s.door.heard[from[i]]++
 		}
 	}
 	return n, err
@@ -111,8 +119,9 @@ func simulate(t *testing.T, path wan.Path, body func(t *testing.T, w *world)) {
 		ca := newCA(t)
 		w.ca = ca
 		var stopA, stopB func()
-		w.a, stopA = newSite(t, issue(t, ca, "a"), w.doorA, "10.0.0.1:4500", nil)
-		w.b, stopB = newSite(t, issue(t, ca, "b"), w.doorB, "10.0.0.2:4500", nil)
+		lanes := func(c *Config) { c.FirstLane = 4 }
+		w.a, stopA = newSite(t, issue(t, ca, "a"), w.doorA, "10.0.0.1:4500", lanes)
+		w.b, stopB = newSite(t, issue(t, ca, "b"), w.doorB, "10.0.0.2:4500", lanes)
 		body(t, w)
 		stopA()
 		stopB()

@@ -18,6 +18,7 @@ const (
 	keyPlaces   = "places"
 	keyProxy    = "proxy"
 	keyCiphers  = "ciphers"
+	keyExtra    = "extra ports"
 	keySeals    = "seals"
 	keyLimits   = "limits"
 )
@@ -130,6 +131,7 @@ func (s *state) saveProxy() {
 // Proxy gives it again.
 func (s *state) restore() error {
 	s.restoreCiphers()
+	s.restoreExtraPorts()
 	if s.n.isProxy() {
 		return nil // the Proxy's own record is the truth
 	}

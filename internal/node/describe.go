@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,8 +39,9 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 			if one.kind == link.Star {
 				out.Nodes++
 			}
-			if one.current.Load() != nil {
+			if l := one.current.Load(); l != nil {
 				out.LinksUp++
+				out.Warnings = append(out.Warnings, shutPorts(one.peer, l)...)
 			}
 		}
 		s.describeStar(out)
@@ -64,6 +66,16 @@ func (n *Node) GetStatus(ctx context.Context, _ *vnetv1.GetStatusRequest) (*vnet
 	out.CertificateEnds = timestamppb.New(n.Identity().Expires())
 	slices.Sort(out.Warnings)
 	return &vnetv1.GetStatusResponse{Status: out}, gone(ok)
+}
+
+// shutPorts tells which extra ports a link does without.
+func shutPorts(peer overlay.Name, l *link.Link) (out []string) {
+	for i, p := range l.ExtraPorts() {
+		if !p.Up {
+			out = append(out, fmt.Sprintf("link to %s does without extra port %d: %s", peer, i+1, p.Why))
+		}
+	}
+	return out
 }
 
 // describeStar tells of the link to the Proxy, or of the worst of the Proxy's own.
@@ -178,6 +190,9 @@ func (s *state) describeLink(one *slot) *vnetv1.Link {
 	out.Carrier, out.CarrierWhy = carrierOut(l.Carrier()), l.CarrierWhy()
 	out.RttUs, out.MtuBytes, out.Epoch = uint64(st.RTT.Microseconds()), uint32(st.MTU), uint32(st.Epoch)
 	out.Cipher = l.Cipher()
+	for _, p := range l.ExtraPorts() {
+		out.ExtraPorts = append(out.ExtraPorts, &vnetv1.ExtraPort{Port: uint32(p.Port), Up: p.Up, Why: p.Why})
+	}
 	out.FramesSent, out.FramesReceived = st.FramesSent, st.FramesReceived
 	out.WireLost, out.Duplicates, out.Drops = st.WireLost, st.Duplicates, drops(linkDrops(st))
 	return out

@@ -142,6 +142,9 @@ func stageIn(m *controlv1.StageRequest) (any, error) {
 		if _, err := link.ParseCipher(spec.Cipher); err != nil {
 			return nil, err
 		}
+		if spec.ExtraPorts, err = link.ExtraPortCount(l.GetExtraPorts()); err != nil {
+			return nil, err
+		}
 		if spec.Peer, err = nameIn(l.GetPeer()); err != nil {
 			return nil, err
 		}

@@ -36,6 +36,7 @@ type Node struct {
 	trust    *pki.Trust
 	identity atomic.Pointer[pki.Identity]           // the newest
 	ciphers  atomic.Pointer[map[string]link.Cipher] // that the user wants, by peer; one that is not there is automatic
+	extra    atomic.Pointer[map[string]int]         // ports that the user wants, by peer; one that is not there has none
 	ready    chan struct{}
 	started  time.Time
 
@@ -114,7 +115,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.endpoint, err = link.New(link.Config{
 		Identity: id, Net: cfg.Net, Listen: cfg.Listen, Sockets: cfg.Sockets,
-		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Clients: cfg.Clients, Cipher: n.cipherWith, Log: cfg.Log,
+		FirstLane: lane, Receive: n.receive, Accept: n.accept, Join: n.join(), Clients: cfg.Clients, Cipher: n.cipherWith, ExtraPorts: n.extraPortsWith, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func stageOut(m control.StageRequest) *controlv1.StageRequest {
 	for _, l := range m.OpenLinks {
 		out.OpenLinks = append(out.OpenLinks, &controlv1.LinkSpec{
 			Peer: string(l.Peer), Addrs: addrsOut(l.PeerAddrs), Carrier: l.Carrier, Origin: l.Origin.String(), Dial: l.Dial,
-			Cipher: l.Cipher,
+			Cipher: l.Cipher, ExtraPorts: uint32(l.ExtraPorts),
 		})
 	}
 	for _, peer := range m.CloseLinks {

@@ -207,6 +207,9 @@ func (s *state) want(spec control.LinkSpec) *slot {
 	if c, err := link.ParseCipher(spec.Cipher); err == nil && spec.Cipher != "" {
 		s.seal(spec.Peer, c)
 	}
+	if spec.ExtraPorts > 0 {
+		s.widen(spec.Peer, spec.ExtraPorts)
+	}
 	one.wanted, one.spec, one.origin = true, spec, spec.Origin
 	if one.keeper == nil && (spec.Dial || one == s.star) {
 		one.keeper = startKeeper(s.n, one, spec)
@@ -225,6 +228,9 @@ func (s *state) unwant(peer overlay.Name) {
 	one.wanted = false
 	if one.spec.Cipher != "" && one.origin == overlay.OriginUser {
 		s.seal(peer, link.AutoCipher) // it was said of this link
+	}
+	if one.spec.ExtraPorts > 0 && one.origin == overlay.OriginUser {
+		s.widen(peer, 0)
 	}
 	if one.keeper != nil {
 		one.keeper.stop()

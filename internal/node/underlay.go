@@ -57,6 +57,11 @@ func (s *state) ends() []netip.AddrPort {
 	if at.Addr().IsUnspecified() {
 		own = machineAddrs(at.Port())
 	}
+	for _, extra := range s.n.endpoint.ExtraPorts() {
+		if own = append(own, extra); extra.Addr().IsUnspecified() {
+			own = append(own[:len(own)-1], machineAddrs(extra.Port())...)
+		}
+	}
 	own = append(own, s.n.cfg.Advertise...)
 	var peers []netip.AddrPort
 	for _, one := range s.slots {

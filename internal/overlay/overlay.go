@@ -32,10 +32,11 @@ type Node struct {
 
 // Link is between two nodes; there is at most one between any two.
 type Link struct {
-	A, B    Name // A < B
-	Origin  Origin
-	Carrier string // "auto", "udp" or "tcp"; empty = auto
-	Cipher  string `json:",omitempty"` // that its user wants; empty = as the two nodes have it
+	A, B       Name // A < B
+	Origin     Origin
+	Carrier    string // "auto", "udp" or "tcp"; empty = auto
+	Cipher     string `json:",omitempty"` // that its user wants; empty = as the two nodes have it
+	ExtraPorts int    `json:",omitempty"` // that its user wants it to send from, beside the first; 0 = as the two nodes have it
 }
 
 // Overlay is the whole of it. The star need not be written down: each node but the Proxy has a link to it, always.
@@ -125,7 +126,7 @@ func (o *Overlay) Peers(n Name) []Name {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// AddLink writes a link down; one that is there already keeps its place and takes the new origin, carrier and cipher.
+// AddLink writes a link down; one that is there already keeps its place and takes all that is new.
 func (o *Overlay) AddLink(l Link) {
 	if i := slices.IndexFunc(o.Links, l.SameEnds); i >= 0 {
 		o.Links[i] = l

@@ -67,7 +67,11 @@ func editIn(req *vnetv1.ApplyChangeRequest) (*edit, error) {
 		if _, err := link.ParseCipher(l.GetCipher()); err != nil {
 			return nil, invalid("%w", err)
 		}
-		one.Carrier, one.Cipher = carrierText(l.GetCarrier()), l.GetCipher()
+		extra, err := link.ExtraPortCount(l.GetExtraPorts())
+		if err != nil {
+			return nil, invalid("%w", err)
+		}
+		one.Carrier, one.Cipher, one.ExtraPorts = carrierText(l.GetCarrier()), l.GetCipher(), extra
 		e.addLinks = append(e.addLinks, one)
 	}
 	for _, l := range req.GetDeleteLinks() {

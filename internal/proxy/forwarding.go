@@ -39,6 +39,10 @@ func (p *Proxy) Forward(ctx context.Context, to, method string, body []byte) ([]
 		if req := new(vnetv1.SetLinkCipherRequest); proto.Unmarshal(body, req) == nil && !req.GetOneEnd() {
 			return own(ctx, body, p.SetLinkCipher)
 		}
+	case "SetLinkPorts":
+		if req := new(vnetv1.SetLinkPortsRequest); proto.Unmarshal(body, req) == nil && !req.GetOneEnd() {
+			return own(ctx, body, p.SetLinkPorts)
+		}
 	}
 	known := false
 	if err := p.ask(ctx, func(h *hub) { _, known = h.record.Nodes[overlay.Name(to)] }); err != nil {

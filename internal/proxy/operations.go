@@ -125,9 +125,13 @@ func (p *Proxy) AddLink(ctx context.Context, req *vnetv1.AddLinkRequest) (*vnetv
 	if _, err := link.ParseCipher(req.GetCipher()); err != nil {
 		return nil, invalid("%w", err)
 	}
+	extra, err := link.ExtraPortCount(req.GetExtraPorts())
+	if err != nil {
+		return nil, invalid("%w", err)
+	}
 	edit := func(h *hub, o *overlay.Overlay) error {
 		l := overlay.MakeLink(a, b, overlay.OriginUser)
-		l.Carrier, l.Cipher = carrierText(req.GetCarrier()), req.GetCipher()
+		l.Carrier, l.Cipher, l.ExtraPorts = carrierText(req.GetCarrier()), req.GetCipher(), extra
 		if err := addLink(o, l); err != nil {
 			return err
 		}

@@ -98,7 +98,7 @@ func (h *hub) describeOverlay() *vnetv1.Overlay {
 		}
 	}
 	for _, l := range h.record.Links {
-		out.Links = append(out.Links, &vnetv1.OverlayLink{A: string(l.A), B: string(l.B), Carrier: cmpOr(l.Carrier, "auto"), Cipher: l.Cipher, Origin: l.Origin.String()})
+		out.Links = append(out.Links, &vnetv1.OverlayLink{A: string(l.A), B: string(l.B), Carrier: cmpOr(l.Carrier, "auto"), Cipher: l.Cipher, ExtraPorts: uint32(l.ExtraPorts), Origin: l.Origin.String()})
 	}
 	wishes := &lang.Meaning{}
 	wishes.PutWill(live.Will, lang.Names{})
@@ -151,13 +151,13 @@ type application struct {
 	want     *lang.Meaning
 	revision string // of the user's part that it starts from; empty = any
 	out      *vnetv1.ApplyOverlayResponse
-	moved    []moved // links that change carrier or cipher
+	moved    []moved // links that change carrier, cipher or extra ports
 }
 
-// moved is a link that stays, and what of it changes: each is a handshake.
+// moved is a link that stays, and what of it changes: carrier and cipher are a handshake each.
 type moved struct {
 	lang.Link
-	carrier, cipher bool
+	carrier, cipher, ports bool
 }
 
 func (a *application) what() string {
@@ -176,7 +176,7 @@ func (a *application) look(h *hub) (from, to *overlay.Overlay, err error) {
 		a.out.Steps = append(a.out.Steps, &vnetv1.OverlayStep{Kind: s.Kind.String(), Statement: s.Statement(), Text: s.String()})
 		if l, ok := s.What.(lang.Link); ok && s.Kind == lang.Modify {
 			was, _ := h.record.LinkBetween(l.A, l.B)
-			a.moved = append(a.moved, moved{l, l.LinkOf().Carrier != was.Carrier, l.Cipher != was.Cipher})
+			a.moved = append(a.moved, moved{l, l.LinkOf().Carrier != was.Carrier, l.Cipher != was.Cipher, l.ExtraPorts != was.ExtraPorts})
 		}
 	}
 	if proxy, named := a.want.Proxy(); named && proxy != h.record.Proxy {
@@ -302,7 +302,7 @@ func commas(names []overlay.Name) string {
 	return strings.Join(text, ", ")
 }
 
-// carriers moves links that stay but change carrier or cipher; what cannot be moved is noted.
+// carriers moves links that stay but change carrier, cipher or extra ports; what cannot be moved is noted.
 func (a *application) carriers(ctx context.Context) {
 	for _, l := range a.moved {
 		if l.carrier {
@@ -315,6 +315,12 @@ func (a *application) carriers(ctx context.Context) {
 			req := &vnetv1.SetLinkCipherRequest{Node: string(l.A), Peer: string(l.B), Cipher: cmpOr(l.Cipher, "auto")}
 			if _, err := a.p.SetLinkCipher(ctx, req); err != nil {
 				a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its cipher for now: %v", l.A, l.B, err))
+			}
+		}
+		if l.ports {
+			req := &vnetv1.SetLinkPortsRequest{Node: string(l.A), Peer: string(l.B), ExtraPorts: uint32(l.ExtraPorts)}
+			if _, err := a.p.SetLinkPorts(ctx, req); err != nil {
+				a.out.Notes = append(a.out.Notes, fmt.Sprintf("the link %s %s keeps its ports for now: %v", l.A, l.B, err))
 			}
 		}
 	}

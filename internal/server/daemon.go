@@ -31,6 +31,7 @@ type Daemon interface {
 	RekeyLink(context.Context, *api.RekeyLinkRequest) (*api.RekeyLinkResponse, error)
 	SetLinkCarrier(context.Context, *api.SetLinkCarrierRequest) (*api.SetLinkCarrierResponse, error)
 	SetLinkCipher(context.Context, *api.SetLinkCipherRequest) (*api.SetLinkCipherResponse, error)
+	SetLinkPorts(context.Context, *api.SetLinkPortsRequest) (*api.SetLinkPortsResponse, error)
 
 	SetSeal(context.Context, *api.SetSealRequest) (*api.SetSealResponse, error)
 	// Ports.

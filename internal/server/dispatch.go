@@ -44,6 +44,8 @@ func dispatch(ctx context.Context, d Daemon, method string, body []byte) ([]byte
 		return unary(ctx, d, body, d.SetLinkCarrier)
 	case "SetLinkCipher":
 		return unary(ctx, d, body, d.SetLinkCipher)
+	case "SetLinkPorts":
+		return unary(ctx, d, body, d.SetLinkPorts)
 	case "SetPortLimit":
 		return unary(ctx, d, body, d.SetPortLimit)
 	case "ListRules":

@@ -120,7 +120,7 @@ func Need(method string) pki.Role {
 	case "GetStatus", "ListNodes", "ListPorts", "ListInterfaces", "ListLinks", "ListRules", "GetBound", "GetApp", "GetTraffic",
 		"GetAdaptation", "GetCounters", "WatchEvents", "WatchView", "GetOverlay", "GetJournal", "ListKeys", "Explain":
 		return pki.RoleRead
-	case "SetOffload", "AddLink", "DeleteLink", "RekeyLink", "SetLinkCarrier", "SetPortLimit", "AddRule", "DeleteRule", "ApplyChange", "ApplyOverlay", "Trace",
+	case "SetOffload", "AddLink", "DeleteLink", "RekeyLink", "SetLinkCarrier", "SetLinkPorts", "SetPortLimit", "AddRule", "DeleteRule", "ApplyChange", "ApplyOverlay", "Trace",
 		"SetBound", "SetInference", "SetAdaptation", "RecordTraffic", "AcceptProposal", "AcquireLease", "ReleaseLease", "ApplyPlan":
 		return pki.RoleOperate
 	}

@@ -128,6 +128,10 @@ func (s service) SetLinkCipher(ctx context.Context, req *api.SetLinkCipherReques
 	return route(ctx, s, "SetLinkCipher", req, s.d.SetLinkCipher)
 }
 
+func (s service) SetLinkPorts(ctx context.Context, req *api.SetLinkPortsRequest) (*api.SetLinkPortsResponse, error) {
+	return route(ctx, s, "SetLinkPorts", req, s.d.SetLinkPorts)
+}
+
 func (s service) SetPortLimit(ctx context.Context, req *api.SetPortLimitRequest) (*api.SetPortLimitResponse, error) {
 	return route(ctx, s, "SetPortLimit", req, s.d.SetPortLimit)
 }

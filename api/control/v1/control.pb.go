@@ -1284,7 +1284,8 @@ type LinkSpec struct {
 	Carrier       string                 `protobuf:"bytes,3,opt,name=carrier,proto3" json:"carrier,omitempty"` // udp, tcp or empty for either
 	Origin        string                 `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	Dial          bool                   `protobuf:"varint,5,opt,name=dial,proto3" json:"dial,omitempty"`
-	Cipher        string                 `protobuf:"bytes,6,opt,name=cipher,proto3" json:"cipher,omitempty"` // what the user wants for the two nodes; empty: as they have it
+	Cipher        string                 `protobuf:"bytes,6,opt,name=cipher,proto3" json:"cipher,omitempty"`                            // what the user wants for the two nodes; empty: as they have it
+	ExtraPorts    uint32                 `protobuf:"varint,7,opt,name=extra_ports,json=extraPorts,proto3" json:"extra_ports,omitempty"` // from how many further ports the user wants them to send; 0: as they have it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1359,6 +1360,13 @@ func (x *LinkSpec) GetCipher() string {
 		return x.Cipher
 	}
 	return ""
+}
+
+func (x *LinkSpec) GetExtraPorts() uint32 {
+	if x != nil {
+		return x.ExtraPorts
+	}
+	return 0
 }
 
 type StageReply struct {
@@ -2078,14 +2086,16 @@ const file_control_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
 	"generation\x12\x17\n" +
-	"\await_us\x18\b \x01(\x03R\x06waitUs\"\x92\x01\n" +
+	"\await_us\x18\b \x01(\x03R\x06waitUs\"\xb3\x01\n" +
 	"\bLinkSpec\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05addrs\x18\x02 \x03(\tR\x05addrs\x12\x18\n" +
 	"\acarrier\x18\x03 \x01(\tR\acarrier\x12\x16\n" +
 	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04dial\x18\x05 \x01(\bR\x04dial\x12\x16\n" +
-	"\x06cipher\x18\x06 \x01(\tR\x06cipher\"\xc7\x01\n" +
+	"\x06cipher\x18\x06 \x01(\tR\x06cipher\x12\x1f\n" +
+	"\vextra_ports\x18\a \x01(\rR\n" +
+	"extraPorts\"\xc7\x01\n" +
 	"\n" +
 	"StageReply\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\x04R\x06change\x12\x14\n" +

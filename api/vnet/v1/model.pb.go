@@ -1553,7 +1553,9 @@ type Link struct {
 	// This node dialled, not the other.
 	Dialled bool `protobuf:"varint,20,opt,name=dialled,proto3" json:"dialled,omitempty"`
 	// Why the link is down, or was last.
-	WhyDown       string `protobuf:"bytes,21,opt,name=why_down,json=whyDown,proto3" json:"why_down,omitempty"`
+	WhyDown string `protobuf:"bytes,21,opt,name=why_down,json=whyDown,proto3" json:"why_down,omitempty"`
+	// The ports that this end sends from, or would, beside the first.
+	ExtraPorts    []*ExtraPort `protobuf:"bytes,22,rep,name=extra_ports,json=extraPorts,proto3" json:"extra_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1735,6 +1737,77 @@ func (x *Link) GetWhyDown() string {
 	return ""
 }
 
+func (x *Link) GetExtraPorts() []*ExtraPort {
+	if x != nil {
+		return x.ExtraPorts
+	}
+	return nil
+}
+
+// One more UDP port that a link sends from, so that several sockets of the other end share the work.
+type ExtraPort struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of this node; 0 when none could be opened.
+	Port uint32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// It carries.
+	Up bool `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
+	// Why not.
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtraPort) Reset() {
+	*x = ExtraPort{}
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtraPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtraPort) ProtoMessage() {}
+
+func (x *ExtraPort) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtraPort.ProtoReflect.Descriptor instead.
+func (*ExtraPort) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ExtraPort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ExtraPort) GetUp() bool {
+	if x != nil {
+		return x.Up
+	}
+	return false
+}
+
+func (x *ExtraPort) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // Rule in the text forms of the overlay: sides "any", "port:NAME", "link:PEER"; matches "aa:bb:cc:dd:ee:ff",
 // "not aa:bb:cc:dd:ee:ff", "any", "none" (destination only: the default rule).
 type Rule struct {
@@ -1760,7 +1833,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1845,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[11]
+	mi := &file_vnet_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1858,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Rule) GetId() uint64 {
@@ -1873,7 +1946,7 @@ type Overlay struct {
 
 func (x *Overlay) Reset() {
 	*x = Overlay{}
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1958,7 @@ func (x *Overlay) String() string {
 func (*Overlay) ProtoMessage() {}
 
 func (x *Overlay) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[12]
+	mi := &file_vnet_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1971,7 @@ func (x *Overlay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
 func (*Overlay) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Overlay) GetGeneration() uint64 {
@@ -1978,7 +2051,7 @@ type OverlayNode struct {
 
 func (x *OverlayNode) Reset() {
 	*x = OverlayNode{}
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2063,7 @@ func (x *OverlayNode) String() string {
 func (*OverlayNode) ProtoMessage() {}
 
 func (x *OverlayNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[13]
+	mi := &file_vnet_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2076,7 @@ func (x *OverlayNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayNode.ProtoReflect.Descriptor instead.
 func (*OverlayNode) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OverlayNode) GetName() string {
@@ -2051,7 +2124,7 @@ type OverlayPort struct {
 
 func (x *OverlayPort) Reset() {
 	*x = OverlayPort{}
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2136,7 @@ func (x *OverlayPort) String() string {
 func (*OverlayPort) ProtoMessage() {}
 
 func (x *OverlayPort) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[14]
+	mi := &file_vnet_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2149,7 @@ func (x *OverlayPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayPort.ProtoReflect.Descriptor instead.
 func (*OverlayPort) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OverlayPort) GetName() string {
@@ -2101,14 +2174,16 @@ type OverlayLink struct {
 	Carrier string `protobuf:"bytes,3,opt,name=carrier,proto3" json:"carrier,omitempty"`
 	Origin  string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	// As in SetLinkCipher; empty: as the nodes have it.
-	Cipher        string `protobuf:"bytes,5,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	Cipher string `protobuf:"bytes,5,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	// As in SetLinkPorts.
+	ExtraPorts    uint32 `protobuf:"varint,6,opt,name=extra_ports,json=extraPorts,proto3" json:"extra_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OverlayLink) Reset() {
 	*x = OverlayLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2195,7 @@ func (x *OverlayLink) String() string {
 func (*OverlayLink) ProtoMessage() {}
 
 func (x *OverlayLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[15]
+	mi := &file_vnet_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2208,7 @@ func (x *OverlayLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayLink.ProtoReflect.Descriptor instead.
 func (*OverlayLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OverlayLink) GetA() string {
@@ -2171,6 +2246,13 @@ func (x *OverlayLink) GetCipher() string {
 	return ""
 }
 
+func (x *OverlayLink) GetExtraPorts() uint32 {
+	if x != nil {
+		return x.ExtraPorts
+	}
+	return 0
+}
+
 type OverlayStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// add, change, delete
@@ -2185,7 +2267,7 @@ type OverlayStep struct {
 
 func (x *OverlayStep) Reset() {
 	*x = OverlayStep{}
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2279,7 @@ func (x *OverlayStep) String() string {
 func (*OverlayStep) ProtoMessage() {}
 
 func (x *OverlayStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[16]
+	mi := &file_vnet_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2292,7 @@ func (x *OverlayStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayStep.ProtoReflect.Descriptor instead.
 func (*OverlayStep) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OverlayStep) GetKind() string {
@@ -2254,7 +2336,7 @@ type TraceHop struct {
 
 func (x *TraceHop) Reset() {
 	*x = TraceHop{}
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2348,7 @@ func (x *TraceHop) String() string {
 func (*TraceHop) ProtoMessage() {}
 
 func (x *TraceHop) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[17]
+	mi := &file_vnet_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2361,7 @@ func (x *TraceHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHop.ProtoReflect.Descriptor instead.
 func (*TraceHop) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TraceHop) GetNode() string {
@@ -2364,7 +2446,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +2458,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[18]
+	mi := &file_vnet_v1_model_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +2471,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Bound) GetValue() *durationpb.Duration {
@@ -2456,7 +2538,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2550,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[19]
+	mi := &file_vnet_v1_model_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2563,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *App) GetVersion() uint64 {
@@ -2541,7 +2623,7 @@ type Inference struct {
 
 func (x *Inference) Reset() {
 	*x = Inference{}
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2635,7 @@ func (x *Inference) String() string {
 func (*Inference) ProtoMessage() {}
 
 func (x *Inference) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[20]
+	mi := &file_vnet_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2648,7 @@ func (x *Inference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inference.ProtoReflect.Descriptor instead.
 func (*Inference) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Inference) GetUpdateRateHz() float64 {
@@ -2664,7 +2746,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2758,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[21]
+	mi := &file_vnet_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2771,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Group) GetName() string {
@@ -2776,7 +2858,7 @@ type Goal struct {
 
 func (x *Goal) Reset() {
 	*x = Goal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2870,7 @@ func (x *Goal) String() string {
 func (*Goal) ProtoMessage() {}
 
 func (x *Goal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[22]
+	mi := &file_vnet_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2883,7 @@ func (x *Goal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goal.ProtoReflect.Descriptor instead.
 func (*Goal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Goal) GetPeriod() *durationpb.Duration {
@@ -2866,7 +2948,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +2960,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[23]
+	mi := &file_vnet_v1_model_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +2973,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Edge) GetA() string {
@@ -2971,7 +3053,7 @@ type TrafficEntry struct {
 
 func (x *TrafficEntry) Reset() {
 	*x = TrafficEntry{}
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2983,7 +3065,7 @@ func (x *TrafficEntry) String() string {
 func (*TrafficEntry) ProtoMessage() {}
 
 func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[24]
+	mi := &file_vnet_v1_model_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2996,7 +3078,7 @@ func (x *TrafficEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficEntry.ProtoReflect.Descriptor instead.
 func (*TrafficEntry) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TrafficEntry) GetSrc() string {
@@ -3104,7 +3186,7 @@ type Adaptation struct {
 
 func (x *Adaptation) Reset() {
 	*x = Adaptation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3198,7 @@ func (x *Adaptation) String() string {
 func (*Adaptation) ProtoMessage() {}
 
 func (x *Adaptation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[25]
+	mi := &file_vnet_v1_model_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3211,7 @@ func (x *Adaptation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Adaptation.ProtoReflect.Descriptor instead.
 func (*Adaptation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Adaptation) GetMode() AdaptationMode {
@@ -3252,7 +3334,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3264,7 +3346,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[26]
+	mi := &file_vnet_v1_model_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3277,7 +3359,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Refusal) GetA() string {
@@ -3326,7 +3408,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3338,7 +3420,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[27]
+	mi := &file_vnet_v1_model_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3351,7 +3433,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Bar) GetA() string {
@@ -3418,7 +3500,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3430,7 +3512,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[28]
+	mi := &file_vnet_v1_model_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3443,7 +3525,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Effect) GetGroup() string {
@@ -3513,7 +3595,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3525,7 +3607,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[29]
+	mi := &file_vnet_v1_model_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3538,7 +3620,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Lease) GetAgent() string {
@@ -3569,7 +3651,7 @@ type Way struct {
 
 func (x *Way) Reset() {
 	*x = Way{}
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3581,7 +3663,7 @@ func (x *Way) String() string {
 func (*Way) ProtoMessage() {}
 
 func (x *Way) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[30]
+	mi := &file_vnet_v1_model_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3594,7 +3676,7 @@ func (x *Way) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Way.ProtoReflect.Descriptor instead.
 func (*Way) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Way) GetA() string {
@@ -3652,7 +3734,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3664,7 +3746,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[31]
+	mi := &file_vnet_v1_model_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3677,7 +3759,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Explanation) GetA() string {
@@ -3804,7 +3886,7 @@ type AdaptedLink struct {
 
 func (x *AdaptedLink) Reset() {
 	*x = AdaptedLink{}
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3816,7 +3898,7 @@ func (x *AdaptedLink) String() string {
 func (*AdaptedLink) ProtoMessage() {}
 
 func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[32]
+	mi := &file_vnet_v1_model_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3829,7 +3911,7 @@ func (x *AdaptedLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdaptedLink.ProtoReflect.Descriptor instead.
 func (*AdaptedLink) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AdaptedLink) GetA() string {
@@ -3880,7 +3962,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +3974,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[33]
+	mi := &file_vnet_v1_model_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +3987,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Proposal) GetId() uint64 {
@@ -3974,7 +4056,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3986,7 +4068,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[34]
+	mi := &file_vnet_v1_model_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3999,7 +4081,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Step) GetWhat() string {
@@ -4035,7 +4117,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4047,7 +4129,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[35]
+	mi := &file_vnet_v1_model_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4060,7 +4142,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Change) GetProposal() *Proposal {
@@ -4122,7 +4204,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4134,7 +4216,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[36]
+	mi := &file_vnet_v1_model_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4147,7 +4229,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Stage) GetName() string {
@@ -4175,7 +4257,7 @@ type NodeCounters struct {
 
 func (x *NodeCounters) Reset() {
 	*x = NodeCounters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[37]
+	mi := &file_vnet_v1_model_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4187,7 +4269,7 @@ func (x *NodeCounters) String() string {
 func (*NodeCounters) ProtoMessage() {}
 
 func (x *NodeCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[37]
+	mi := &file_vnet_v1_model_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4200,7 +4282,7 @@ func (x *NodeCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCounters.ProtoReflect.Descriptor instead.
 func (*NodeCounters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NodeCounters) GetNode() string {
@@ -4247,7 +4329,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_vnet_v1_model_proto_msgTypes[38]
+	mi := &file_vnet_v1_model_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4259,7 +4341,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[38]
+	mi := &file_vnet_v1_model_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4272,7 +4354,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{38}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Counters) GetEdgeIn() uint64 {
@@ -4361,7 +4443,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_vnet_v1_model_proto_msgTypes[39]
+	mi := &file_vnet_v1_model_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4373,7 +4455,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_model_proto_msgTypes[39]
+	mi := &file_vnet_v1_model_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4386,7 +4468,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_model_proto_rawDescGZIP(), []int{39}
+	return file_vnet_v1_model_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Event) GetTime() *timestamppb.Timestamp {
@@ -4533,7 +4615,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\boffloads\x18\x05 \x03(\tR\boffloads\x12'\n" +
 	"\x03use\x18\x06 \x01(\x0e2\x15.vnet.v1.InterfaceUseR\x03use\x12\x12\n" +
 	"\x04port\x18\a \x01(\tR\x04port\x12\x10\n" +
-	"\x03why\x18\b \x01(\tR\x03why\"\xa4\x05\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xd9\x05\n" +
 	"\x04Link\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.vnet.v1.LinkKindR\x04kind\x12\x16\n" +
@@ -4561,7 +4643,13 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"duplicates\x12$\n" +
 	"\x05drops\x18\x13 \x03(\v2\x0e.vnet.v1.DropsR\x05drops\x12\x18\n" +
 	"\adialled\x18\x14 \x01(\bR\adialled\x12\x19\n" +
-	"\bwhy_down\x18\x15 \x01(\tR\awhyDown\"\xcc\x01\n" +
+	"\bwhy_down\x18\x15 \x01(\tR\awhyDown\x123\n" +
+	"\vextra_ports\x18\x16 \x03(\v2\x12.vnet.v1.ExtraPortR\n" +
+	"extraPorts\"A\n" +
+	"\tExtraPort\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x0e\n" +
+	"\x02up\x18\x02 \x01(\bR\x02up\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\xcc\x01\n" +
 	"\x04Rule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\aarrival\x18\x02 \x01(\tR\aarrival\x12\x10\n" +
@@ -4593,13 +4681,15 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x05rules\x18\x05 \x03(\v2\r.vnet.v1.RuleR\x05rules\"3\n" +
 	"\vOverlayPort\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03lan\x18\x02 \x01(\bR\x03lan\"s\n" +
+	"\x03lan\x18\x02 \x01(\bR\x03lan\"\x94\x01\n" +
 	"\vOverlayLink\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x12\x18\n" +
 	"\acarrier\x18\x03 \x01(\tR\acarrier\x12\x16\n" +
 	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x16\n" +
-	"\x06cipher\x18\x05 \x01(\tR\x06cipher\"S\n" +
+	"\x06cipher\x18\x05 \x01(\tR\x06cipher\x12\x1f\n" +
+	"\vextra_ports\x18\x06 \x01(\rR\n" +
+	"extraPorts\"S\n" +
 	"\vOverlayStep\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tstatement\x18\x02 \x01(\tR\tstatement\x12\x12\n" +
@@ -4865,7 +4955,7 @@ func file_vnet_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_vnet_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_vnet_v1_model_proto_goTypes = []any{
 	(Role)(0),                     // 0: vnet.v1.Role
 	(NodeState)(0),                // 1: vnet.v1.NodeState
@@ -4886,55 +4976,56 @@ var file_vnet_v1_model_proto_goTypes = []any{
 	(*PortLimit)(nil),             // 16: vnet.v1.PortLimit
 	(*Interface)(nil),             // 17: vnet.v1.Interface
 	(*Link)(nil),                  // 18: vnet.v1.Link
-	(*Rule)(nil),                  // 19: vnet.v1.Rule
-	(*Overlay)(nil),               // 20: vnet.v1.Overlay
-	(*OverlayNode)(nil),           // 21: vnet.v1.OverlayNode
-	(*OverlayPort)(nil),           // 22: vnet.v1.OverlayPort
-	(*OverlayLink)(nil),           // 23: vnet.v1.OverlayLink
-	(*OverlayStep)(nil),           // 24: vnet.v1.OverlayStep
-	(*TraceHop)(nil),              // 25: vnet.v1.TraceHop
-	(*Bound)(nil),                 // 26: vnet.v1.Bound
-	(*App)(nil),                   // 27: vnet.v1.App
-	(*Inference)(nil),             // 28: vnet.v1.Inference
-	(*Group)(nil),                 // 29: vnet.v1.Group
-	(*Goal)(nil),                  // 30: vnet.v1.Goal
-	(*Edge)(nil),                  // 31: vnet.v1.Edge
-	(*TrafficEntry)(nil),          // 32: vnet.v1.TrafficEntry
-	(*Adaptation)(nil),            // 33: vnet.v1.Adaptation
-	(*Refusal)(nil),               // 34: vnet.v1.Refusal
-	(*Bar)(nil),                   // 35: vnet.v1.Bar
-	(*Effect)(nil),                // 36: vnet.v1.Effect
-	(*Lease)(nil),                 // 37: vnet.v1.Lease
-	(*Way)(nil),                   // 38: vnet.v1.Way
-	(*Explanation)(nil),           // 39: vnet.v1.Explanation
-	(*AdaptedLink)(nil),           // 40: vnet.v1.AdaptedLink
-	(*Proposal)(nil),              // 41: vnet.v1.Proposal
-	(*Step)(nil),                  // 42: vnet.v1.Step
-	(*Change)(nil),                // 43: vnet.v1.Change
-	(*Stage)(nil),                 // 44: vnet.v1.Stage
-	(*NodeCounters)(nil),          // 45: vnet.v1.NodeCounters
-	(*Counters)(nil),              // 46: vnet.v1.Counters
-	(*Event)(nil),                 // 47: vnet.v1.Event
-	nil,                           // 48: vnet.v1.Event.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 49: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
+	(*ExtraPort)(nil),             // 19: vnet.v1.ExtraPort
+	(*Rule)(nil),                  // 20: vnet.v1.Rule
+	(*Overlay)(nil),               // 21: vnet.v1.Overlay
+	(*OverlayNode)(nil),           // 22: vnet.v1.OverlayNode
+	(*OverlayPort)(nil),           // 23: vnet.v1.OverlayPort
+	(*OverlayLink)(nil),           // 24: vnet.v1.OverlayLink
+	(*OverlayStep)(nil),           // 25: vnet.v1.OverlayStep
+	(*TraceHop)(nil),              // 26: vnet.v1.TraceHop
+	(*Bound)(nil),                 // 27: vnet.v1.Bound
+	(*App)(nil),                   // 28: vnet.v1.App
+	(*Inference)(nil),             // 29: vnet.v1.Inference
+	(*Group)(nil),                 // 30: vnet.v1.Group
+	(*Goal)(nil),                  // 31: vnet.v1.Goal
+	(*Edge)(nil),                  // 32: vnet.v1.Edge
+	(*TrafficEntry)(nil),          // 33: vnet.v1.TrafficEntry
+	(*Adaptation)(nil),            // 34: vnet.v1.Adaptation
+	(*Refusal)(nil),               // 35: vnet.v1.Refusal
+	(*Bar)(nil),                   // 36: vnet.v1.Bar
+	(*Effect)(nil),                // 37: vnet.v1.Effect
+	(*Lease)(nil),                 // 38: vnet.v1.Lease
+	(*Way)(nil),                   // 39: vnet.v1.Way
+	(*Explanation)(nil),           // 40: vnet.v1.Explanation
+	(*AdaptedLink)(nil),           // 41: vnet.v1.AdaptedLink
+	(*Proposal)(nil),              // 42: vnet.v1.Proposal
+	(*Step)(nil),                  // 43: vnet.v1.Step
+	(*Change)(nil),                // 44: vnet.v1.Change
+	(*Stage)(nil),                 // 45: vnet.v1.Stage
+	(*NodeCounters)(nil),          // 46: vnet.v1.NodeCounters
+	(*Counters)(nil),              // 47: vnet.v1.Counters
+	(*Event)(nil),                 // 48: vnet.v1.Event
+	nil,                           // 49: vnet.v1.Event.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
 }
 var file_vnet_v1_model_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Status.role:type_name -> vnet.v1.Role
-	49, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
-	50, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
+	50, // 1: vnet.v1.Status.started:type_name -> google.protobuf.Timestamp
+	51, // 2: vnet.v1.Status.uptime:type_name -> google.protobuf.Duration
 	5,  // 3: vnet.v1.Status.star:type_name -> vnet.v1.LinkState
 	9,  // 4: vnet.v1.Status.drops:type_name -> vnet.v1.Drops
-	49, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
+	50, // 5: vnet.v1.Status.certificate_ends:type_name -> google.protobuf.Timestamp
 	11, // 6: vnet.v1.Status.offloads:type_name -> vnet.v1.Offload
 	12, // 7: vnet.v1.Status.sealed:type_name -> vnet.v1.SealedPeer
 	9,  // 8: vnet.v1.Status.turned_away:type_name -> vnet.v1.Drops
-	49, // 9: vnet.v1.SealedPeer.since:type_name -> google.protobuf.Timestamp
+	50, // 9: vnet.v1.SealedPeer.since:type_name -> google.protobuf.Timestamp
 	0,  // 10: vnet.v1.Node.role:type_name -> vnet.v1.Role
 	1,  // 11: vnet.v1.Node.state:type_name -> vnet.v1.NodeState
-	49, // 12: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
+	50, // 12: vnet.v1.Node.since:type_name -> google.protobuf.Timestamp
 	14, // 13: vnet.v1.Node.vms:type_name -> vnet.v1.VM
-	49, // 14: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
+	50, // 14: vnet.v1.VM.seen:type_name -> google.protobuf.Timestamp
 	2,  // 15: vnet.v1.Port.state:type_name -> vnet.v1.PortState
 	9,  // 16: vnet.v1.Port.drops:type_name -> vnet.v1.Drops
 	16, // 17: vnet.v1.Port.limit:type_name -> vnet.v1.PortLimit
@@ -4943,68 +5034,69 @@ var file_vnet_v1_model_proto_depIdxs = []int32{
 	4,  // 20: vnet.v1.Link.kind:type_name -> vnet.v1.LinkKind
 	6,  // 21: vnet.v1.Link.carrier:type_name -> vnet.v1.Carrier
 	5,  // 22: vnet.v1.Link.state:type_name -> vnet.v1.LinkState
-	49, // 23: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
+	50, // 23: vnet.v1.Link.since:type_name -> google.protobuf.Timestamp
 	9,  // 24: vnet.v1.Link.drops:type_name -> vnet.v1.Drops
-	21, // 25: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
-	14, // 26: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
-	23, // 27: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
-	0,  // 28: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
-	1,  // 29: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
-	22, // 30: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
-	19, // 31: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
-	50, // 32: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
-	50, // 33: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
-	50, // 34: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
-	49, // 35: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
-	49, // 36: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
-	29, // 37: vnet.v1.App.groups:type_name -> vnet.v1.Group
-	28, // 38: vnet.v1.App.inference:type_name -> vnet.v1.Inference
-	50, // 39: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
-	50, // 40: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
-	50, // 41: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
-	50, // 42: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
-	50, // 43: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
-	31, // 44: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
-	30, // 45: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
-	49, // 46: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
-	50, // 47: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
-	49, // 48: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
-	7,  // 49: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
-	40, // 50: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
-	41, // 51: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
-	43, // 52: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
-	49, // 53: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
-	36, // 54: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
-	34, // 55: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
-	35, // 56: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
-	37, // 57: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
-	50, // 58: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
-	49, // 59: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
-	49, // 60: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
-	49, // 61: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
-	49, // 62: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
-	50, // 63: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
-	36, // 64: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
-	34, // 65: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
-	49, // 66: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
-	49, // 67: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
-	42, // 68: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
-	34, // 69: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
-	41, // 70: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
-	49, // 71: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
-	44, // 72: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
-	50, // 73: vnet.v1.Change.total:type_name -> google.protobuf.Duration
-	36, // 74: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
-	50, // 75: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	46, // 76: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 77: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	49, // 78: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	48, // 79: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	19, // 25: vnet.v1.Link.extra_ports:type_name -> vnet.v1.ExtraPort
+	22, // 26: vnet.v1.Overlay.nodes:type_name -> vnet.v1.OverlayNode
+	14, // 27: vnet.v1.Overlay.vms:type_name -> vnet.v1.VM
+	24, // 28: vnet.v1.Overlay.links:type_name -> vnet.v1.OverlayLink
+	0,  // 29: vnet.v1.OverlayNode.role:type_name -> vnet.v1.Role
+	1,  // 30: vnet.v1.OverlayNode.state:type_name -> vnet.v1.NodeState
+	23, // 31: vnet.v1.OverlayNode.ports:type_name -> vnet.v1.OverlayPort
+	20, // 32: vnet.v1.OverlayNode.rules:type_name -> vnet.v1.Rule
+	51, // 33: vnet.v1.Bound.value:type_name -> google.protobuf.Duration
+	51, // 34: vnet.v1.Bound.p50:type_name -> google.protobuf.Duration
+	51, // 35: vnet.v1.Bound.p95:type_name -> google.protobuf.Duration
+	50, // 36: vnet.v1.Bound.measured:type_name -> google.protobuf.Timestamp
+	50, // 37: vnet.v1.App.since:type_name -> google.protobuf.Timestamp
+	30, // 38: vnet.v1.App.groups:type_name -> vnet.v1.Group
+	29, // 39: vnet.v1.App.inference:type_name -> vnet.v1.Inference
+	51, // 40: vnet.v1.Inference.window:type_name -> google.protobuf.Duration
+	51, // 41: vnet.v1.Inference.add_after:type_name -> google.protobuf.Duration
+	51, // 42: vnet.v1.Inference.settle:type_name -> google.protobuf.Duration
+	51, // 43: vnet.v1.Inference.remove_after:type_name -> google.protobuf.Duration
+	51, // 44: vnet.v1.Inference.group_over:type_name -> google.protobuf.Duration
+	32, // 45: vnet.v1.Group.edges:type_name -> vnet.v1.Edge
+	31, // 46: vnet.v1.Group.goal:type_name -> vnet.v1.Goal
+	50, // 47: vnet.v1.Group.since:type_name -> google.protobuf.Timestamp
+	51, // 48: vnet.v1.Goal.period:type_name -> google.protobuf.Duration
+	50, // 49: vnet.v1.Edge.since:type_name -> google.protobuf.Timestamp
+	7,  // 50: vnet.v1.Adaptation.mode:type_name -> vnet.v1.AdaptationMode
+	41, // 51: vnet.v1.Adaptation.links:type_name -> vnet.v1.AdaptedLink
+	42, // 52: vnet.v1.Adaptation.proposal:type_name -> vnet.v1.Proposal
+	44, // 53: vnet.v1.Adaptation.history:type_name -> vnet.v1.Change
+	50, // 54: vnet.v1.Adaptation.paused_until:type_name -> google.protobuf.Timestamp
+	37, // 55: vnet.v1.Adaptation.trials:type_name -> vnet.v1.Effect
+	35, // 56: vnet.v1.Adaptation.not_done:type_name -> vnet.v1.Refusal
+	36, // 57: vnet.v1.Adaptation.bars:type_name -> vnet.v1.Bar
+	38, // 58: vnet.v1.Adaptation.lease:type_name -> vnet.v1.Lease
+	51, // 59: vnet.v1.Adaptation.effective_bound:type_name -> google.protobuf.Duration
+	50, // 60: vnet.v1.Bar.until:type_name -> google.protobuf.Timestamp
+	50, // 61: vnet.v1.Effect.time:type_name -> google.protobuf.Timestamp
+	50, // 62: vnet.v1.Lease.until:type_name -> google.protobuf.Timestamp
+	50, // 63: vnet.v1.Explanation.since:type_name -> google.protobuf.Timestamp
+	51, // 64: vnet.v1.Explanation.saved_time:type_name -> google.protobuf.Duration
+	37, // 65: vnet.v1.Explanation.effect:type_name -> vnet.v1.Effect
+	35, // 66: vnet.v1.Explanation.alternatives:type_name -> vnet.v1.Refusal
+	50, // 67: vnet.v1.AdaptedLink.since:type_name -> google.protobuf.Timestamp
+	50, // 68: vnet.v1.Proposal.time:type_name -> google.protobuf.Timestamp
+	43, // 69: vnet.v1.Proposal.steps:type_name -> vnet.v1.Step
+	35, // 70: vnet.v1.Proposal.not_done:type_name -> vnet.v1.Refusal
+	42, // 71: vnet.v1.Change.proposal:type_name -> vnet.v1.Proposal
+	50, // 72: vnet.v1.Change.started:type_name -> google.protobuf.Timestamp
+	45, // 73: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
+	51, // 74: vnet.v1.Change.total:type_name -> google.protobuf.Duration
+	37, // 75: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
+	51, // 76: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	47, // 77: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 78: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	50, // 79: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	49, // 80: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	81, // [81:81] is the sub-list for method output_type
+	81, // [81:81] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }
@@ -5012,15 +5104,15 @@ func file_vnet_v1_model_proto_init() {
 	if File_vnet_v1_model_proto != nil {
 		return
 	}
-	file_vnet_v1_model_proto_msgTypes[11].OneofWrappers = []any{}
-	file_vnet_v1_model_proto_msgTypes[20].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[12].OneofWrappers = []any{}
+	file_vnet_v1_model_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_model_proto_rawDesc), len(file_vnet_v1_model_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -673,7 +673,9 @@ type AddLinkRequest struct {
 	// Answer as soon as the request is accepted.
 	NoWait bool `protobuf:"varint,5,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
 	// As in SetLinkCipher; empty: as it is.
-	Cipher        string `protobuf:"bytes,6,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	Cipher string `protobuf:"bytes,6,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	// As in SetLinkPorts; 0: as it is.
+	ExtraPorts    uint32 `protobuf:"varint,7,opt,name=extra_ports,json=extraPorts,proto3" json:"extra_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +750,13 @@ func (x *AddLinkRequest) GetCipher() string {
 		return x.Cipher
 	}
 	return ""
+}
+
+func (x *AddLinkRequest) GetExtraPorts() uint32 {
+	if x != nil {
+		return x.ExtraPorts
+	}
+	return 0
 }
 
 type AddLinkResponse struct {
@@ -1206,6 +1215,121 @@ func (x *SetLinkCipherResponse) GetLink() *Link {
 	return nil
 }
 
+type SetLinkPortsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Peer  string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Source ports beside the first, 0 to 7. Each carries once its probes are answered.
+	ExtraPorts uint32 `protobuf:"varint,3,opt,name=extra_ports,json=extraPorts,proto3" json:"extra_ports,omitempty"`
+	// Only at this node.
+	OneEnd        bool `protobuf:"varint,4,opt,name=one_end,json=oneEnd,proto3" json:"one_end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLinkPortsRequest) Reset() {
+	*x = SetLinkPortsRequest{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLinkPortsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLinkPortsRequest) ProtoMessage() {}
+
+func (x *SetLinkPortsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLinkPortsRequest.ProtoReflect.Descriptor instead.
+func (*SetLinkPortsRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SetLinkPortsRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetLinkPortsRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *SetLinkPortsRequest) GetExtraPorts() uint32 {
+	if x != nil {
+		return x.ExtraPorts
+	}
+	return 0
+}
+
+func (x *SetLinkPortsRequest) GetOneEnd() bool {
+	if x != nil {
+		return x.OneEnd
+	}
+	return false
+}
+
+type SetLinkPortsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset when there is no link between the two at present.
+	Link          *Link `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLinkPortsResponse) Reset() {
+	*x = SetLinkPortsResponse{}
+	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLinkPortsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLinkPortsResponse) ProtoMessage() {}
+
+func (x *SetLinkPortsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLinkPortsResponse.ProtoReflect.Descriptor instead.
+func (*SetLinkPortsResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SetLinkPortsResponse) GetLink() *Link {
+	if x != nil {
+		return x.Link
+	}
+	return nil
+}
+
 type SetSealRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -1219,7 +1343,7 @@ type SetSealRequest struct {
 
 func (x *SetSealRequest) Reset() {
 	*x = SetSealRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1355,7 @@ func (x *SetSealRequest) String() string {
 func (*SetSealRequest) ProtoMessage() {}
 
 func (x *SetSealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[23]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1368,7 @@ func (x *SetSealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSealRequest.ProtoReflect.Descriptor instead.
 func (*SetSealRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetSealRequest) GetNode() string {
@@ -1287,7 +1411,7 @@ type SetSealResponse struct {
 
 func (x *SetSealResponse) Reset() {
 	*x = SetSealResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1423,7 @@ func (x *SetSealResponse) String() string {
 func (*SetSealResponse) ProtoMessage() {}
 
 func (x *SetSealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[24]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1436,7 @@ func (x *SetSealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSealResponse.ProtoReflect.Descriptor instead.
 func (*SetSealResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetSealResponse) GetTold() []string {
@@ -1344,7 +1468,7 @@ type SetPortLimitRequest struct {
 
 func (x *SetPortLimitRequest) Reset() {
 	*x = SetPortLimitRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1480,7 @@ func (x *SetPortLimitRequest) String() string {
 func (*SetPortLimitRequest) ProtoMessage() {}
 
 func (x *SetPortLimitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[25]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1493,7 @@ func (x *SetPortLimitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPortLimitRequest.ProtoReflect.Descriptor instead.
 func (*SetPortLimitRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SetPortLimitRequest) GetNode() string {
@@ -1423,7 +1547,7 @@ type PortMacs struct {
 
 func (x *PortMacs) Reset() {
 	*x = PortMacs{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1559,7 @@ func (x *PortMacs) String() string {
 func (*PortMacs) ProtoMessage() {}
 
 func (x *PortMacs) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[26]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1572,7 @@ func (x *PortMacs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMacs.ProtoReflect.Descriptor instead.
 func (*PortMacs) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PortMacs) GetMacs() []string {
@@ -1467,7 +1591,7 @@ type SetPortLimitResponse struct {
 
 func (x *SetPortLimitResponse) Reset() {
 	*x = SetPortLimitResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1603,7 @@ func (x *SetPortLimitResponse) String() string {
 func (*SetPortLimitResponse) ProtoMessage() {}
 
 func (x *SetPortLimitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[27]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1616,7 @@ func (x *SetPortLimitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPortLimitResponse.ProtoReflect.Descriptor instead.
 func (*SetPortLimitResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetPortLimitResponse) GetLimit() *PortLimit {
@@ -1513,7 +1637,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1649,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[28]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1662,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListRulesRequest) GetNode() string {
@@ -1564,7 +1688,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1700,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[29]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1713,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -1610,7 +1734,7 @@ type AddRuleRequest struct {
 
 func (x *AddRuleRequest) Reset() {
 	*x = AddRuleRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1746,7 @@ func (x *AddRuleRequest) String() string {
 func (*AddRuleRequest) ProtoMessage() {}
 
 func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[30]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1759,7 @@ func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleRequest.ProtoReflect.Descriptor instead.
 func (*AddRuleRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AddRuleRequest) GetNode() string {
@@ -1661,7 +1785,7 @@ type AddRuleResponse struct {
 
 func (x *AddRuleResponse) Reset() {
 	*x = AddRuleResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1797,7 @@ func (x *AddRuleResponse) String() string {
 func (*AddRuleResponse) ProtoMessage() {}
 
 func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[31]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1810,7 @@ func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleResponse.ProtoReflect.Descriptor instead.
 func (*AddRuleResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AddRuleResponse) GetRule() *Rule {
@@ -1706,7 +1830,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1842,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[32]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1855,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteRuleRequest) GetNode() string {
@@ -1758,7 +1882,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1894,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[33]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1907,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteRuleResponse) GetRule() *Rule {
@@ -1813,7 +1937,7 @@ type ApplyChangeRequest struct {
 
 func (x *ApplyChangeRequest) Reset() {
 	*x = ApplyChangeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +1949,7 @@ func (x *ApplyChangeRequest) String() string {
 func (*ApplyChangeRequest) ProtoMessage() {}
 
 func (x *ApplyChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[34]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +1962,7 @@ func (x *ApplyChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyChangeRequest.ProtoReflect.Descriptor instead.
 func (*ApplyChangeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ApplyChangeRequest) GetNode() string {
@@ -1897,14 +2021,16 @@ type LinkEdit struct {
 	B       string                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
 	Carrier Carrier                `protobuf:"varint,3,opt,name=carrier,proto3,enum=vnet.v1.Carrier" json:"carrier,omitempty"`
 	// As in SetLinkCipher; empty: as it is.
-	Cipher        string `protobuf:"bytes,4,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	Cipher string `protobuf:"bytes,4,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	// As in SetLinkPorts; 0: as it is.
+	ExtraPorts    uint32 `protobuf:"varint,5,opt,name=extra_ports,json=extraPorts,proto3" json:"extra_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LinkEdit) Reset() {
 	*x = LinkEdit{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2042,7 @@ func (x *LinkEdit) String() string {
 func (*LinkEdit) ProtoMessage() {}
 
 func (x *LinkEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[35]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2055,7 @@ func (x *LinkEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkEdit.ProtoReflect.Descriptor instead.
 func (*LinkEdit) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{35}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LinkEdit) GetA() string {
@@ -1960,6 +2086,13 @@ func (x *LinkEdit) GetCipher() string {
 	return ""
 }
 
+func (x *LinkEdit) GetExtraPorts() uint32 {
+	if x != nil {
+		return x.ExtraPorts
+	}
+	return 0
+}
+
 // A rule and the node that holds it.
 type RuleEdit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1971,7 +2104,7 @@ type RuleEdit struct {
 
 func (x *RuleEdit) Reset() {
 	*x = RuleEdit{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2116,7 @@ func (x *RuleEdit) String() string {
 func (*RuleEdit) ProtoMessage() {}
 
 func (x *RuleEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[36]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2129,7 @@ func (x *RuleEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleEdit.ProtoReflect.Descriptor instead.
 func (*RuleEdit) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{36}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RuleEdit) GetNode() string {
@@ -2025,7 +2158,7 @@ type ApplyChangeResponse struct {
 
 func (x *ApplyChangeResponse) Reset() {
 	*x = ApplyChangeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2170,7 @@ func (x *ApplyChangeResponse) String() string {
 func (*ApplyChangeResponse) ProtoMessage() {}
 
 func (x *ApplyChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[37]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2183,7 @@ func (x *ApplyChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyChangeResponse.ProtoReflect.Descriptor instead.
 func (*ApplyChangeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{37}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ApplyChangeResponse) GetRules() []*RuleEdit {
@@ -2078,7 +2211,7 @@ type GetOverlayRequest struct {
 
 func (x *GetOverlayRequest) Reset() {
 	*x = GetOverlayRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2223,7 @@ func (x *GetOverlayRequest) String() string {
 func (*GetOverlayRequest) ProtoMessage() {}
 
 func (x *GetOverlayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[38]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2236,7 @@ func (x *GetOverlayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOverlayRequest.ProtoReflect.Descriptor instead.
 func (*GetOverlayRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{38}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetOverlayRequest) GetNode() string {
@@ -2129,7 +2262,7 @@ type GetOverlayResponse struct {
 
 func (x *GetOverlayResponse) Reset() {
 	*x = GetOverlayResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2274,7 @@ func (x *GetOverlayResponse) String() string {
 func (*GetOverlayResponse) ProtoMessage() {}
 
 func (x *GetOverlayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[39]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2287,7 @@ func (x *GetOverlayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOverlayResponse.ProtoReflect.Descriptor instead.
 func (*GetOverlayResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{39}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetOverlayResponse) GetOverlay() *Overlay {
@@ -2181,7 +2314,7 @@ type ApplyOverlayRequest struct {
 
 func (x *ApplyOverlayRequest) Reset() {
 	*x = ApplyOverlayRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2326,7 @@ func (x *ApplyOverlayRequest) String() string {
 func (*ApplyOverlayRequest) ProtoMessage() {}
 
 func (x *ApplyOverlayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[40]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2339,7 @@ func (x *ApplyOverlayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOverlayRequest.ProtoReflect.Descriptor instead.
 func (*ApplyOverlayRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{40}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ApplyOverlayRequest) GetNode() string {
@@ -2261,7 +2394,7 @@ type ApplyOverlayResponse struct {
 
 func (x *ApplyOverlayResponse) Reset() {
 	*x = ApplyOverlayResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2406,7 @@ func (x *ApplyOverlayResponse) String() string {
 func (*ApplyOverlayResponse) ProtoMessage() {}
 
 func (x *ApplyOverlayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[41]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2419,7 @@ func (x *ApplyOverlayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOverlayResponse.ProtoReflect.Descriptor instead.
 func (*ApplyOverlayResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{41}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ApplyOverlayResponse) GetSteps() []*OverlayStep {
@@ -2340,7 +2473,7 @@ type TraceRequest struct {
 
 func (x *TraceRequest) Reset() {
 	*x = TraceRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2485,7 @@ func (x *TraceRequest) String() string {
 func (*TraceRequest) ProtoMessage() {}
 
 func (x *TraceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[42]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2498,7 @@ func (x *TraceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceRequest.ProtoReflect.Descriptor instead.
 func (*TraceRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{42}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TraceRequest) GetNode() string {
@@ -2418,7 +2551,7 @@ type TraceResponse struct {
 
 func (x *TraceResponse) Reset() {
 	*x = TraceResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2563,7 @@ func (x *TraceResponse) String() string {
 func (*TraceResponse) ProtoMessage() {}
 
 func (x *TraceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[43]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2576,7 @@ func (x *TraceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceResponse.ProtoReflect.Descriptor instead.
 func (*TraceResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{43}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TraceResponse) GetSrcMac() string {
@@ -2490,7 +2623,7 @@ type GetBoundRequest struct {
 
 func (x *GetBoundRequest) Reset() {
 	*x = GetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2635,7 @@ func (x *GetBoundRequest) String() string {
 func (*GetBoundRequest) ProtoMessage() {}
 
 func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[44]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2648,7 @@ func (x *GetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundRequest.ProtoReflect.Descriptor instead.
 func (*GetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{44}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetBoundRequest) GetNode() string {
@@ -2534,7 +2667,7 @@ type GetBoundResponse struct {
 
 func (x *GetBoundResponse) Reset() {
 	*x = GetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2679,7 @@ func (x *GetBoundResponse) String() string {
 func (*GetBoundResponse) ProtoMessage() {}
 
 func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[45]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2692,7 @@ func (x *GetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoundResponse.ProtoReflect.Descriptor instead.
 func (*GetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{45}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetBoundResponse) GetBound() *Bound {
@@ -2580,7 +2713,7 @@ type SetBoundRequest struct {
 
 func (x *SetBoundRequest) Reset() {
 	*x = SetBoundRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2725,7 @@ func (x *SetBoundRequest) String() string {
 func (*SetBoundRequest) ProtoMessage() {}
 
 func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[46]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2738,7 @@ func (x *SetBoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundRequest.ProtoReflect.Descriptor instead.
 func (*SetBoundRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{46}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SetBoundRequest) GetNode() string {
@@ -2631,7 +2764,7 @@ type SetBoundResponse struct {
 
 func (x *SetBoundResponse) Reset() {
 	*x = SetBoundResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2776,7 @@ func (x *SetBoundResponse) String() string {
 func (*SetBoundResponse) ProtoMessage() {}
 
 func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[47]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2789,7 @@ func (x *SetBoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBoundResponse.ProtoReflect.Descriptor instead.
 func (*SetBoundResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{47}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SetBoundResponse) GetBound() *Bound {
@@ -2685,7 +2818,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2830,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[48]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2843,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{48}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CreateTokenRequest) GetNode() string {
@@ -2768,7 +2901,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +2913,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[49]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +2926,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{49}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -2826,7 +2959,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2971,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[50]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2984,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{50}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListTokensRequest) GetNode() string {
@@ -2870,7 +3003,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +3015,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[51]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +3028,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{51}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2922,7 +3055,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3067,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[52]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3080,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{52}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Token) GetId() string {
@@ -3016,7 +3149,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3161,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[53]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3174,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{53}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RevokeTokenRequest) GetNode() string {
@@ -3066,7 +3199,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3211,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[54]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3224,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{54}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
 }
 
 type ApproveNodeRequest struct {
@@ -3106,7 +3239,7 @@ type ApproveNodeRequest struct {
 
 func (x *ApproveNodeRequest) Reset() {
 	*x = ApproveNodeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3251,7 @@ func (x *ApproveNodeRequest) String() string {
 func (*ApproveNodeRequest) ProtoMessage() {}
 
 func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[55]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3264,7 @@ func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeRequest.ProtoReflect.Descriptor instead.
 func (*ApproveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{55}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ApproveNodeRequest) GetNode() string {
@@ -3164,7 +3297,7 @@ type ApproveNodeResponse struct {
 
 func (x *ApproveNodeResponse) Reset() {
 	*x = ApproveNodeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3176,7 +3309,7 @@ func (x *ApproveNodeResponse) String() string {
 func (*ApproveNodeResponse) ProtoMessage() {}
 
 func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[56]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3189,7 +3322,7 @@ func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeResponse.ProtoReflect.Descriptor instead.
 func (*ApproveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{56}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ApproveNodeResponse) GetKey() *NodeKey {
@@ -3209,7 +3342,7 @@ type RevokeNodeRequest struct {
 
 func (x *RevokeNodeRequest) Reset() {
 	*x = RevokeNodeRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3221,7 +3354,7 @@ func (x *RevokeNodeRequest) String() string {
 func (*RevokeNodeRequest) ProtoMessage() {}
 
 func (x *RevokeNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[57]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3234,7 +3367,7 @@ func (x *RevokeNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeNodeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{57}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RevokeNodeRequest) GetNode() string {
@@ -3264,7 +3397,7 @@ type RevokeNodeResponse struct {
 
 func (x *RevokeNodeResponse) Reset() {
 	*x = RevokeNodeResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3409,7 @@ func (x *RevokeNodeResponse) String() string {
 func (*RevokeNodeResponse) ProtoMessage() {}
 
 func (x *RevokeNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[58]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +3422,7 @@ func (x *RevokeNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeNodeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{58}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RevokeNodeResponse) GetKey() string {
@@ -3323,7 +3456,7 @@ type NotTold struct {
 
 func (x *NotTold) Reset() {
 	*x = NotTold{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3335,7 +3468,7 @@ func (x *NotTold) String() string {
 func (*NotTold) ProtoMessage() {}
 
 func (x *NotTold) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[59]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3348,7 +3481,7 @@ func (x *NotTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotTold.ProtoReflect.Descriptor instead.
 func (*NotTold) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{59}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *NotTold) GetNode() string {
@@ -3378,7 +3511,7 @@ type RotateCARequest struct {
 
 func (x *RotateCARequest) Reset() {
 	*x = RotateCARequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3390,7 +3523,7 @@ func (x *RotateCARequest) String() string {
 func (*RotateCARequest) ProtoMessage() {}
 
 func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[60]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3403,7 +3536,7 @@ func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
 func (*RotateCARequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{60}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RotateCARequest) GetNode() string {
@@ -3442,7 +3575,7 @@ type RotateCAResponse struct {
 
 func (x *RotateCAResponse) Reset() {
 	*x = RotateCAResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3587,7 @@ func (x *RotateCAResponse) String() string {
 func (*RotateCAResponse) ProtoMessage() {}
 
 func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[61]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3600,7 @@ func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCAResponse.ProtoReflect.Descriptor instead.
 func (*RotateCAResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{61}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RotateCAResponse) GetCa() string {
@@ -3519,7 +3652,7 @@ type CreateClientRequest struct {
 
 func (x *CreateClientRequest) Reset() {
 	*x = CreateClientRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3531,7 +3664,7 @@ func (x *CreateClientRequest) String() string {
 func (*CreateClientRequest) ProtoMessage() {}
 
 func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[62]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3544,7 +3677,7 @@ func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientRequest.ProtoReflect.Descriptor instead.
 func (*CreateClientRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{62}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *CreateClientRequest) GetNode() string {
@@ -3587,7 +3720,7 @@ type CreateClientResponse struct {
 
 func (x *CreateClientResponse) Reset() {
 	*x = CreateClientResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3599,7 +3732,7 @@ func (x *CreateClientResponse) String() string {
 func (*CreateClientResponse) ProtoMessage() {}
 
 func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[63]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3612,7 +3745,7 @@ func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientResponse.ProtoReflect.Descriptor instead.
 func (*CreateClientResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{63}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CreateClientResponse) GetIdentity() string {
@@ -3645,7 +3778,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3657,7 +3790,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[64]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3670,7 +3803,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{64}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListKeysRequest) GetNode() string {
@@ -3693,7 +3826,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3705,7 +3838,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[65]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3718,7 +3851,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{65}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListKeysResponse) GetKeys() []*NodeKey {
@@ -3758,7 +3891,7 @@ type NodeKey struct {
 
 func (x *NodeKey) Reset() {
 	*x = NodeKey{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3770,7 +3903,7 @@ func (x *NodeKey) String() string {
 func (*NodeKey) ProtoMessage() {}
 
 func (x *NodeKey) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[66]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3783,7 +3916,7 @@ func (x *NodeKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeKey.ProtoReflect.Descriptor instead.
 func (*NodeKey) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{66}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *NodeKey) GetNode() string {
@@ -3832,7 +3965,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3844,7 +3977,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[67]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3857,7 +3990,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{67}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Revocation) GetNode() string {
@@ -3891,7 +4024,7 @@ type ForgetKeyRequest struct {
 
 func (x *ForgetKeyRequest) Reset() {
 	*x = ForgetKeyRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3903,7 +4036,7 @@ func (x *ForgetKeyRequest) String() string {
 func (*ForgetKeyRequest) ProtoMessage() {}
 
 func (x *ForgetKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[68]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3916,7 +4049,7 @@ func (x *ForgetKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetKeyRequest.ProtoReflect.Descriptor instead.
 func (*ForgetKeyRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{68}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ForgetKeyRequest) GetNode() string {
@@ -3941,7 +4074,7 @@ type ForgetKeyResponse struct {
 
 func (x *ForgetKeyResponse) Reset() {
 	*x = ForgetKeyResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3953,7 +4086,7 @@ func (x *ForgetKeyResponse) String() string {
 func (*ForgetKeyResponse) ProtoMessage() {}
 
 func (x *ForgetKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[69]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3966,7 +4099,7 @@ func (x *ForgetKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetKeyResponse.ProtoReflect.Descriptor instead.
 func (*ForgetKeyResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{69}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{71}
 }
 
 type LeaveRequest struct {
@@ -3978,7 +4111,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3990,7 +4123,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[70]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4003,7 +4136,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{70}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *LeaveRequest) GetNode() string {
@@ -4021,7 +4154,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4166,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[71]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4179,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{71}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{73}
 }
 
 type GetAppRequest struct {
@@ -4058,7 +4191,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4070,7 +4203,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[72]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4083,7 +4216,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{72}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GetAppRequest) GetNode() string {
@@ -4102,7 +4235,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4114,7 +4247,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[73]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4127,7 +4260,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{73}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -4146,7 +4279,7 @@ type GetTrafficRequest struct {
 
 func (x *GetTrafficRequest) Reset() {
 	*x = GetTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4158,7 +4291,7 @@ func (x *GetTrafficRequest) String() string {
 func (*GetTrafficRequest) ProtoMessage() {}
 
 func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[74]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4171,7 +4304,7 @@ func (x *GetTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficRequest.ProtoReflect.Descriptor instead.
 func (*GetTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{74}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GetTrafficRequest) GetNode() string {
@@ -4194,7 +4327,7 @@ type GetTrafficResponse struct {
 
 func (x *GetTrafficResponse) Reset() {
 	*x = GetTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4206,7 +4339,7 @@ func (x *GetTrafficResponse) String() string {
 func (*GetTrafficResponse) ProtoMessage() {}
 
 func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[75]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4219,7 +4352,7 @@ func (x *GetTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrafficResponse.ProtoReflect.Descriptor instead.
 func (*GetTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{75}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetTrafficResponse) GetWindow() *durationpb.Duration {
@@ -4257,7 +4390,7 @@ type SetInferenceRequest struct {
 
 func (x *SetInferenceRequest) Reset() {
 	*x = SetInferenceRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4269,7 +4402,7 @@ func (x *SetInferenceRequest) String() string {
 func (*SetInferenceRequest) ProtoMessage() {}
 
 func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[76]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4282,7 +4415,7 @@ func (x *SetInferenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceRequest.ProtoReflect.Descriptor instead.
 func (*SetInferenceRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{76}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *SetInferenceRequest) GetNode() string {
@@ -4322,7 +4455,7 @@ type SetInferenceResponse struct {
 
 func (x *SetInferenceResponse) Reset() {
 	*x = SetInferenceResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4334,7 +4467,7 @@ func (x *SetInferenceResponse) String() string {
 func (*SetInferenceResponse) ProtoMessage() {}
 
 func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[77]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4347,7 +4480,7 @@ func (x *SetInferenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInferenceResponse.ProtoReflect.Descriptor instead.
 func (*SetInferenceResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{77}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SetInferenceResponse) GetInference() *Inference {
@@ -4366,7 +4499,7 @@ type RecordTrafficRequest struct {
 
 func (x *RecordTrafficRequest) Reset() {
 	*x = RecordTrafficRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4378,7 +4511,7 @@ func (x *RecordTrafficRequest) String() string {
 func (*RecordTrafficRequest) ProtoMessage() {}
 
 func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[78]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4391,7 +4524,7 @@ func (x *RecordTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficRequest.ProtoReflect.Descriptor instead.
 func (*RecordTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{78}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RecordTrafficRequest) GetNode() string {
@@ -4411,7 +4544,7 @@ type RecordTrafficResponse struct {
 
 func (x *RecordTrafficResponse) Reset() {
 	*x = RecordTrafficResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4423,7 +4556,7 @@ func (x *RecordTrafficResponse) String() string {
 func (*RecordTrafficResponse) ProtoMessage() {}
 
 func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[79]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4436,7 +4569,7 @@ func (x *RecordTrafficResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTrafficResponse.ProtoReflect.Descriptor instead.
 func (*RecordTrafficResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{79}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RecordTrafficResponse) GetLine() []byte {
@@ -4455,7 +4588,7 @@ type GetAdaptationRequest struct {
 
 func (x *GetAdaptationRequest) Reset() {
 	*x = GetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4467,7 +4600,7 @@ func (x *GetAdaptationRequest) String() string {
 func (*GetAdaptationRequest) ProtoMessage() {}
 
 func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[80]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4480,7 +4613,7 @@ func (x *GetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*GetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{80}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *GetAdaptationRequest) GetNode() string {
@@ -4499,7 +4632,7 @@ type GetAdaptationResponse struct {
 
 func (x *GetAdaptationResponse) Reset() {
 	*x = GetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4511,7 +4644,7 @@ func (x *GetAdaptationResponse) String() string {
 func (*GetAdaptationResponse) ProtoMessage() {}
 
 func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[81]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4524,7 +4657,7 @@ func (x *GetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*GetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{81}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *GetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -4559,7 +4692,7 @@ type SetAdaptationRequest struct {
 
 func (x *SetAdaptationRequest) Reset() {
 	*x = SetAdaptationRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4571,7 +4704,7 @@ func (x *SetAdaptationRequest) String() string {
 func (*SetAdaptationRequest) ProtoMessage() {}
 
 func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[82]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4584,7 +4717,7 @@ func (x *SetAdaptationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationRequest.ProtoReflect.Descriptor instead.
 func (*SetAdaptationRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{82}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *SetAdaptationRequest) GetNode() string {
@@ -4659,7 +4792,7 @@ type SetAdaptationResponse struct {
 
 func (x *SetAdaptationResponse) Reset() {
 	*x = SetAdaptationResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4671,7 +4804,7 @@ func (x *SetAdaptationResponse) String() string {
 func (*SetAdaptationResponse) ProtoMessage() {}
 
 func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[83]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4684,7 +4817,7 @@ func (x *SetAdaptationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAdaptationResponse.ProtoReflect.Descriptor instead.
 func (*SetAdaptationResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{83}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *SetAdaptationResponse) GetAdaptation() *Adaptation {
@@ -4705,7 +4838,7 @@ type AcceptProposalRequest struct {
 
 func (x *AcceptProposalRequest) Reset() {
 	*x = AcceptProposalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4717,7 +4850,7 @@ func (x *AcceptProposalRequest) String() string {
 func (*AcceptProposalRequest) ProtoMessage() {}
 
 func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[84]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4730,7 +4863,7 @@ func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalRequest.ProtoReflect.Descriptor instead.
 func (*AcceptProposalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{84}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *AcceptProposalRequest) GetNode() string {
@@ -4756,7 +4889,7 @@ type AcceptProposalResponse struct {
 
 func (x *AcceptProposalResponse) Reset() {
 	*x = AcceptProposalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4768,7 +4901,7 @@ func (x *AcceptProposalResponse) String() string {
 func (*AcceptProposalResponse) ProtoMessage() {}
 
 func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[85]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4781,7 +4914,7 @@ func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalResponse.ProtoReflect.Descriptor instead.
 func (*AcceptProposalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{85}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *AcceptProposalResponse) GetTook() *durationpb.Duration {
@@ -4803,7 +4936,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4815,7 +4948,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[86]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4828,7 +4961,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{86}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ExplainRequest) GetNode() string {
@@ -4861,7 +4994,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4873,7 +5006,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[87]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4886,7 +5019,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{87}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ExplainResponse) GetExplanation() *Explanation {
@@ -4905,7 +5038,7 @@ type GetJournalRequest struct {
 
 func (x *GetJournalRequest) Reset() {
 	*x = GetJournalRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4917,7 +5050,7 @@ func (x *GetJournalRequest) String() string {
 func (*GetJournalRequest) ProtoMessage() {}
 
 func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[88]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4930,7 +5063,7 @@ func (x *GetJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalRequest.ProtoReflect.Descriptor instead.
 func (*GetJournalRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{88}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *GetJournalRequest) GetNode() string {
@@ -4949,7 +5082,7 @@ type GetJournalResponse struct {
 
 func (x *GetJournalResponse) Reset() {
 	*x = GetJournalResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4961,7 +5094,7 @@ func (x *GetJournalResponse) String() string {
 func (*GetJournalResponse) ProtoMessage() {}
 
 func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[89]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4974,7 +5107,7 @@ func (x *GetJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJournalResponse.ProtoReflect.Descriptor instead.
 func (*GetJournalResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{89}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *GetJournalResponse) GetLine() []byte {
@@ -4997,7 +5130,7 @@ type WatchViewRequest struct {
 
 func (x *WatchViewRequest) Reset() {
 	*x = WatchViewRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5009,7 +5142,7 @@ func (x *WatchViewRequest) String() string {
 func (*WatchViewRequest) ProtoMessage() {}
 
 func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[90]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5022,7 +5155,7 @@ func (x *WatchViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewRequest.ProtoReflect.Descriptor instead.
 func (*WatchViewRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{90}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *WatchViewRequest) GetNode() string {
@@ -5059,7 +5192,7 @@ type WatchViewResponse struct {
 
 func (x *WatchViewResponse) Reset() {
 	*x = WatchViewResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5071,7 +5204,7 @@ func (x *WatchViewResponse) String() string {
 func (*WatchViewResponse) ProtoMessage() {}
 
 func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[91]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5084,7 +5217,7 @@ func (x *WatchViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchViewResponse.ProtoReflect.Descriptor instead.
 func (*WatchViewResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{91}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WatchViewResponse) GetTime() *timestamppb.Timestamp {
@@ -5137,7 +5270,7 @@ type AcquireLeaseRequest struct {
 
 func (x *AcquireLeaseRequest) Reset() {
 	*x = AcquireLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5149,7 +5282,7 @@ func (x *AcquireLeaseRequest) String() string {
 func (*AcquireLeaseRequest) ProtoMessage() {}
 
 func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[92]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5162,7 +5295,7 @@ func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{92}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *AcquireLeaseRequest) GetNode() string {
@@ -5203,7 +5336,7 @@ type AcquireLeaseResponse struct {
 
 func (x *AcquireLeaseResponse) Reset() {
 	*x = AcquireLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5215,7 +5348,7 @@ func (x *AcquireLeaseResponse) String() string {
 func (*AcquireLeaseResponse) ProtoMessage() {}
 
 func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[93]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5228,7 +5361,7 @@ func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{93}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *AcquireLeaseResponse) GetToken() string {
@@ -5255,7 +5388,7 @@ type ReleaseLeaseRequest struct {
 
 func (x *ReleaseLeaseRequest) Reset() {
 	*x = ReleaseLeaseRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5267,7 +5400,7 @@ func (x *ReleaseLeaseRequest) String() string {
 func (*ReleaseLeaseRequest) ProtoMessage() {}
 
 func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[94]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5280,7 +5413,7 @@ func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{94}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ReleaseLeaseRequest) GetNode() string {
@@ -5305,7 +5438,7 @@ type ReleaseLeaseResponse struct {
 
 func (x *ReleaseLeaseResponse) Reset() {
 	*x = ReleaseLeaseResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5317,7 +5450,7 @@ func (x *ReleaseLeaseResponse) String() string {
 func (*ReleaseLeaseResponse) ProtoMessage() {}
 
 func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[95]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5330,7 +5463,7 @@ func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{95}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{97}
 }
 
 type ApplyPlanRequest struct {
@@ -5347,7 +5480,7 @@ type ApplyPlanRequest struct {
 
 func (x *ApplyPlanRequest) Reset() {
 	*x = ApplyPlanRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5359,7 +5492,7 @@ func (x *ApplyPlanRequest) String() string {
 func (*ApplyPlanRequest) ProtoMessage() {}
 
 func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[96]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5372,7 +5505,7 @@ func (x *ApplyPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanRequest.ProtoReflect.Descriptor instead.
 func (*ApplyPlanRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{96}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *ApplyPlanRequest) GetNode() string {
@@ -5418,7 +5551,7 @@ type ApplyPlanResponse struct {
 
 func (x *ApplyPlanResponse) Reset() {
 	*x = ApplyPlanResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5430,7 +5563,7 @@ func (x *ApplyPlanResponse) String() string {
 func (*ApplyPlanResponse) ProtoMessage() {}
 
 func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[97]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5443,7 +5576,7 @@ func (x *ApplyPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlanResponse.ProtoReflect.Descriptor instead.
 func (*ApplyPlanResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{97}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ApplyPlanResponse) GetProposal() uint64 {
@@ -5485,7 +5618,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5497,7 +5630,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[98]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5510,7 +5643,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{98}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *GetCountersRequest) GetNode() string {
@@ -5539,7 +5672,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[99]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5551,7 +5684,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[99]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5564,7 +5697,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{99}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *GetCountersResponse) GetNodes() []*NodeCounters {
@@ -5601,7 +5734,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[100]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5613,7 +5746,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[100]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5626,7 +5759,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{100}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *WatchEventsRequest) GetNode() string {
@@ -5659,7 +5792,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_vnet_v1_vnet_proto_msgTypes[101]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5671,7 +5804,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_vnet_proto_msgTypes[101]
+	mi := &file_vnet_v1_vnet_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5684,7 +5817,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{101}
+	return file_vnet_v1_vnet_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *WatchEventsResponse) GetEvent() *Event {
@@ -5736,14 +5869,16 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x10ListLinksRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"8\n" +
 	"\x11ListLinksResponse\x12#\n" +
-	"\x05links\x18\x01 \x03(\v2\r.vnet.v1.LinkR\x05links\"\xb3\x01\n" +
+	"\x05links\x18\x01 \x03(\v2\r.vnet.v1.LinkR\x05links\"\xd4\x01\n" +
 	"\x0eAddLinkRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12*\n" +
 	"\acarrier\x18\x03 \x01(\x0e2\x10.vnet.v1.CarrierR\acarrier\x12\x1c\n" +
 	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x17\n" +
 	"\ano_wait\x18\x05 \x01(\bR\x06noWait\x12\x16\n" +
-	"\x06cipher\x18\x06 \x01(\tR\x06cipher\"4\n" +
+	"\x06cipher\x18\x06 \x01(\tR\x06cipher\x12\x1f\n" +
+	"\vextra_ports\x18\a \x01(\rR\n" +
+	"extraPorts\"4\n" +
 	"\x0fAddLinkResponse\x12!\n" +
 	"\x04link\x18\x01 \x01(\v2\r.vnet.v1.LinkR\x04link\"Q\n" +
 	"\x11DeleteLinkRequest\x12\x12\n" +
@@ -5768,6 +5903,14 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x06cipher\x18\x03 \x01(\tR\x06cipher\x12\x17\n" +
 	"\aone_end\x18\x04 \x01(\bR\x06oneEnd\":\n" +
 	"\x15SetLinkCipherResponse\x12!\n" +
+	"\x04link\x18\x01 \x01(\v2\r.vnet.v1.LinkR\x04link\"w\n" +
+	"\x13SetLinkPortsRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1f\n" +
+	"\vextra_ports\x18\x03 \x01(\rR\n" +
+	"extraPorts\x12\x17\n" +
+	"\aone_end\x18\x04 \x01(\bR\x06oneEnd\"9\n" +
+	"\x14SetLinkPortsResponse\x12!\n" +
 	"\x04link\x18\x01 \x01(\v2\r.vnet.v1.LinkR\x04link\"P\n" +
 	"\x0eSetSealRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\f\n" +
@@ -5815,12 +5958,14 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\tadd_rules\x18\x04 \x03(\v2\x11.vnet.v1.RuleEditR\baddRules\x124\n" +
 	"\fdelete_rules\x18\x05 \x03(\v2\x11.vnet.v1.RuleEditR\vdeleteRules\x12\x14\n" +
 	"\x05force\x18\x06 \x01(\bR\x05force\x12\x12\n" +
-	"\x04what\x18\a \x01(\tR\x04what\"j\n" +
+	"\x04what\x18\a \x01(\tR\x04what\"\x8b\x01\n" +
 	"\bLinkEdit\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x12*\n" +
 	"\acarrier\x18\x03 \x01(\x0e2\x10.vnet.v1.CarrierR\acarrier\x12\x16\n" +
-	"\x06cipher\x18\x04 \x01(\tR\x06cipher\"A\n" +
+	"\x06cipher\x18\x04 \x01(\tR\x06cipher\x12\x1f\n" +
+	"\vextra_ports\x18\x05 \x01(\rR\n" +
+	"extraPorts\"A\n" +
 	"\bRuleEdit\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12!\n" +
 	"\x04rule\x18\x02 \x01(\v2\r.vnet.v1.RuleR\x04rule\"m\n" +
@@ -6065,7 +6210,7 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x18\n" +
 	"\abacklog\x18\x03 \x01(\rR\abacklog\";\n" +
 	"\x13WatchEventsResponse\x12$\n" +
-	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\x96\x1a\n" +
+	"\x05event\x18\x01 \x01(\v2\x0e.vnet.v1.EventR\x05event2\xe3\x1a\n" +
 	"\x06Daemon\x12B\n" +
 	"\tGetStatus\x12\x19.vnet.v1.GetStatusRequest\x1a\x1a.vnet.v1.GetStatusResponse\x12B\n" +
 	"\tListNodes\x12\x19.vnet.v1.ListNodesRequest\x1a\x1a.vnet.v1.ListNodesResponse\x12B\n" +
@@ -6079,7 +6224,8 @@ const file_vnet_v1_vnet_proto_rawDesc = "" +
 	"DeleteLink\x12\x1a.vnet.v1.DeleteLinkRequest\x1a\x1b.vnet.v1.DeleteLinkResponse\x12B\n" +
 	"\tRekeyLink\x12\x19.vnet.v1.RekeyLinkRequest\x1a\x1a.vnet.v1.RekeyLinkResponse\x12Q\n" +
 	"\x0eSetLinkCarrier\x12\x1e.vnet.v1.SetLinkCarrierRequest\x1a\x1f.vnet.v1.SetLinkCarrierResponse\x12N\n" +
-	"\rSetLinkCipher\x12\x1d.vnet.v1.SetLinkCipherRequest\x1a\x1e.vnet.v1.SetLinkCipherResponse\x12<\n" +
+	"\rSetLinkCipher\x12\x1d.vnet.v1.SetLinkCipherRequest\x1a\x1e.vnet.v1.SetLinkCipherResponse\x12K\n" +
+	"\fSetLinkPorts\x12\x1c.vnet.v1.SetLinkPortsRequest\x1a\x1d.vnet.v1.SetLinkPortsResponse\x12<\n" +
 	"\aSetSeal\x12\x17.vnet.v1.SetSealRequest\x1a\x18.vnet.v1.SetSealResponse\x12K\n" +
 	"\fSetPortLimit\x12\x1c.vnet.v1.SetPortLimitRequest\x1a\x1d.vnet.v1.SetPortLimitResponse\x12B\n" +
 	"\tListRules\x12\x19.vnet.v1.ListRulesRequest\x1a\x1a.vnet.v1.ListRulesResponse\x12<\n" +
@@ -6135,7 +6281,7 @@ func file_vnet_v1_vnet_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_vnet_proto_rawDescData
 }
 
-var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
+var file_vnet_v1_vnet_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 0: vnet.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),      // 1: vnet.v1.GetStatusResponse
@@ -6160,292 +6306,297 @@ var file_vnet_v1_vnet_proto_goTypes = []any{
 	(*SetLinkCarrierResponse)(nil), // 20: vnet.v1.SetLinkCarrierResponse
 	(*SetLinkCipherRequest)(nil),   // 21: vnet.v1.SetLinkCipherRequest
 	(*SetLinkCipherResponse)(nil),  // 22: vnet.v1.SetLinkCipherResponse
-	(*SetSealRequest)(nil),         // 23: vnet.v1.SetSealRequest
-	(*SetSealResponse)(nil),        // 24: vnet.v1.SetSealResponse
-	(*SetPortLimitRequest)(nil),    // 25: vnet.v1.SetPortLimitRequest
-	(*PortMacs)(nil),               // 26: vnet.v1.PortMacs
-	(*SetPortLimitResponse)(nil),   // 27: vnet.v1.SetPortLimitResponse
-	(*ListRulesRequest)(nil),       // 28: vnet.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),      // 29: vnet.v1.ListRulesResponse
-	(*AddRuleRequest)(nil),         // 30: vnet.v1.AddRuleRequest
-	(*AddRuleResponse)(nil),        // 31: vnet.v1.AddRuleResponse
-	(*DeleteRuleRequest)(nil),      // 32: vnet.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),     // 33: vnet.v1.DeleteRuleResponse
-	(*ApplyChangeRequest)(nil),     // 34: vnet.v1.ApplyChangeRequest
-	(*LinkEdit)(nil),               // 35: vnet.v1.LinkEdit
-	(*RuleEdit)(nil),               // 36: vnet.v1.RuleEdit
-	(*ApplyChangeResponse)(nil),    // 37: vnet.v1.ApplyChangeResponse
-	(*GetOverlayRequest)(nil),      // 38: vnet.v1.GetOverlayRequest
-	(*GetOverlayResponse)(nil),     // 39: vnet.v1.GetOverlayResponse
-	(*ApplyOverlayRequest)(nil),    // 40: vnet.v1.ApplyOverlayRequest
-	(*ApplyOverlayResponse)(nil),   // 41: vnet.v1.ApplyOverlayResponse
-	(*TraceRequest)(nil),           // 42: vnet.v1.TraceRequest
-	(*TraceResponse)(nil),          // 43: vnet.v1.TraceResponse
-	(*GetBoundRequest)(nil),        // 44: vnet.v1.GetBoundRequest
-	(*GetBoundResponse)(nil),       // 45: vnet.v1.GetBoundResponse
-	(*SetBoundRequest)(nil),        // 46: vnet.v1.SetBoundRequest
-	(*SetBoundResponse)(nil),       // 47: vnet.v1.SetBoundResponse
-	(*CreateTokenRequest)(nil),     // 48: vnet.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),    // 49: vnet.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),      // 50: vnet.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),     // 51: vnet.v1.ListTokensResponse
-	(*Token)(nil),                  // 52: vnet.v1.Token
-	(*RevokeTokenRequest)(nil),     // 53: vnet.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),    // 54: vnet.v1.RevokeTokenResponse
-	(*ApproveNodeRequest)(nil),     // 55: vnet.v1.ApproveNodeRequest
-	(*ApproveNodeResponse)(nil),    // 56: vnet.v1.ApproveNodeResponse
-	(*RevokeNodeRequest)(nil),      // 57: vnet.v1.RevokeNodeRequest
-	(*RevokeNodeResponse)(nil),     // 58: vnet.v1.RevokeNodeResponse
-	(*NotTold)(nil),                // 59: vnet.v1.NotTold
-	(*RotateCARequest)(nil),        // 60: vnet.v1.RotateCARequest
-	(*RotateCAResponse)(nil),       // 61: vnet.v1.RotateCAResponse
-	(*CreateClientRequest)(nil),    // 62: vnet.v1.CreateClientRequest
-	(*CreateClientResponse)(nil),   // 63: vnet.v1.CreateClientResponse
-	(*ListKeysRequest)(nil),        // 64: vnet.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),       // 65: vnet.v1.ListKeysResponse
-	(*NodeKey)(nil),                // 66: vnet.v1.NodeKey
-	(*Revocation)(nil),             // 67: vnet.v1.Revocation
-	(*ForgetKeyRequest)(nil),       // 68: vnet.v1.ForgetKeyRequest
-	(*ForgetKeyResponse)(nil),      // 69: vnet.v1.ForgetKeyResponse
-	(*LeaveRequest)(nil),           // 70: vnet.v1.LeaveRequest
-	(*LeaveResponse)(nil),          // 71: vnet.v1.LeaveResponse
-	(*GetAppRequest)(nil),          // 72: vnet.v1.GetAppRequest
-	(*GetAppResponse)(nil),         // 73: vnet.v1.GetAppResponse
-	(*GetTrafficRequest)(nil),      // 74: vnet.v1.GetTrafficRequest
-	(*GetTrafficResponse)(nil),     // 75: vnet.v1.GetTrafficResponse
-	(*SetInferenceRequest)(nil),    // 76: vnet.v1.SetInferenceRequest
-	(*SetInferenceResponse)(nil),   // 77: vnet.v1.SetInferenceResponse
-	(*RecordTrafficRequest)(nil),   // 78: vnet.v1.RecordTrafficRequest
-	(*RecordTrafficResponse)(nil),  // 79: vnet.v1.RecordTrafficResponse
-	(*GetAdaptationRequest)(nil),   // 80: vnet.v1.GetAdaptationRequest
-	(*GetAdaptationResponse)(nil),  // 81: vnet.v1.GetAdaptationResponse
-	(*SetAdaptationRequest)(nil),   // 82: vnet.v1.SetAdaptationRequest
-	(*SetAdaptationResponse)(nil),  // 83: vnet.v1.SetAdaptationResponse
-	(*AcceptProposalRequest)(nil),  // 84: vnet.v1.AcceptProposalRequest
-	(*AcceptProposalResponse)(nil), // 85: vnet.v1.AcceptProposalResponse
-	(*ExplainRequest)(nil),         // 86: vnet.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 87: vnet.v1.ExplainResponse
-	(*GetJournalRequest)(nil),      // 88: vnet.v1.GetJournalRequest
-	(*GetJournalResponse)(nil),     // 89: vnet.v1.GetJournalResponse
-	(*WatchViewRequest)(nil),       // 90: vnet.v1.WatchViewRequest
-	(*WatchViewResponse)(nil),      // 91: vnet.v1.WatchViewResponse
-	(*AcquireLeaseRequest)(nil),    // 92: vnet.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),   // 93: vnet.v1.AcquireLeaseResponse
-	(*ReleaseLeaseRequest)(nil),    // 94: vnet.v1.ReleaseLeaseRequest
-	(*ReleaseLeaseResponse)(nil),   // 95: vnet.v1.ReleaseLeaseResponse
-	(*ApplyPlanRequest)(nil),       // 96: vnet.v1.ApplyPlanRequest
-	(*ApplyPlanResponse)(nil),      // 97: vnet.v1.ApplyPlanResponse
-	(*GetCountersRequest)(nil),     // 98: vnet.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),    // 99: vnet.v1.GetCountersResponse
-	(*WatchEventsRequest)(nil),     // 100: vnet.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),    // 101: vnet.v1.WatchEventsResponse
-	(*Status)(nil),                 // 102: vnet.v1.Status
-	(*Node)(nil),                   // 103: vnet.v1.Node
-	(*timestamppb.Timestamp)(nil),  // 104: google.protobuf.Timestamp
-	(*Port)(nil),                   // 105: vnet.v1.Port
-	(*Interface)(nil),              // 106: vnet.v1.Interface
-	(*Offload)(nil),                // 107: vnet.v1.Offload
-	(*Link)(nil),                   // 108: vnet.v1.Link
-	(Carrier)(0),                   // 109: vnet.v1.Carrier
-	(*PortLimit)(nil),              // 110: vnet.v1.PortLimit
-	(*Rule)(nil),                   // 111: vnet.v1.Rule
-	(*durationpb.Duration)(nil),    // 112: google.protobuf.Duration
-	(*Overlay)(nil),                // 113: vnet.v1.Overlay
-	(*OverlayStep)(nil),            // 114: vnet.v1.OverlayStep
-	(*TraceHop)(nil),               // 115: vnet.v1.TraceHop
-	(*Bound)(nil),                  // 116: vnet.v1.Bound
-	(*App)(nil),                    // 117: vnet.v1.App
-	(*TrafficEntry)(nil),           // 118: vnet.v1.TrafficEntry
-	(*Inference)(nil),              // 119: vnet.v1.Inference
-	(*Adaptation)(nil),             // 120: vnet.v1.Adaptation
-	(AdaptationMode)(0),            // 121: vnet.v1.AdaptationMode
-	(*Explanation)(nil),            // 122: vnet.v1.Explanation
-	(*Lease)(nil),                  // 123: vnet.v1.Lease
-	(*Way)(nil),                    // 124: vnet.v1.Way
-	(*Refusal)(nil),                // 125: vnet.v1.Refusal
-	(*NodeCounters)(nil),           // 126: vnet.v1.NodeCounters
-	(*Counters)(nil),               // 127: vnet.v1.Counters
-	(*Event)(nil),                  // 128: vnet.v1.Event
+	(*SetLinkPortsRequest)(nil),    // 23: vnet.v1.SetLinkPortsRequest
+	(*SetLinkPortsResponse)(nil),   // 24: vnet.v1.SetLinkPortsResponse
+	(*SetSealRequest)(nil),         // 25: vnet.v1.SetSealRequest
+	(*SetSealResponse)(nil),        // 26: vnet.v1.SetSealResponse
+	(*SetPortLimitRequest)(nil),    // 27: vnet.v1.SetPortLimitRequest
+	(*PortMacs)(nil),               // 28: vnet.v1.PortMacs
+	(*SetPortLimitResponse)(nil),   // 29: vnet.v1.SetPortLimitResponse
+	(*ListRulesRequest)(nil),       // 30: vnet.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),      // 31: vnet.v1.ListRulesResponse
+	(*AddRuleRequest)(nil),         // 32: vnet.v1.AddRuleRequest
+	(*AddRuleResponse)(nil),        // 33: vnet.v1.AddRuleResponse
+	(*DeleteRuleRequest)(nil),      // 34: vnet.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),     // 35: vnet.v1.DeleteRuleResponse
+	(*ApplyChangeRequest)(nil),     // 36: vnet.v1.ApplyChangeRequest
+	(*LinkEdit)(nil),               // 37: vnet.v1.LinkEdit
+	(*RuleEdit)(nil),               // 38: vnet.v1.RuleEdit
+	(*ApplyChangeResponse)(nil),    // 39: vnet.v1.ApplyChangeResponse
+	(*GetOverlayRequest)(nil),      // 40: vnet.v1.GetOverlayRequest
+	(*GetOverlayResponse)(nil),     // 41: vnet.v1.GetOverlayResponse
+	(*ApplyOverlayRequest)(nil),    // 42: vnet.v1.ApplyOverlayRequest
+	(*ApplyOverlayResponse)(nil),   // 43: vnet.v1.ApplyOverlayResponse
+	(*TraceRequest)(nil),           // 44: vnet.v1.TraceRequest
+	(*TraceResponse)(nil),          // 45: vnet.v1.TraceResponse
+	(*GetBoundRequest)(nil),        // 46: vnet.v1.GetBoundRequest
+	(*GetBoundResponse)(nil),       // 47: vnet.v1.GetBoundResponse
+	(*SetBoundRequest)(nil),        // 48: vnet.v1.SetBoundRequest
+	(*SetBoundResponse)(nil),       // 49: vnet.v1.SetBoundResponse
+	(*CreateTokenRequest)(nil),     // 50: vnet.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),    // 51: vnet.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),      // 52: vnet.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),     // 53: vnet.v1.ListTokensResponse
+	(*Token)(nil),                  // 54: vnet.v1.Token
+	(*RevokeTokenRequest)(nil),     // 55: vnet.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),    // 56: vnet.v1.RevokeTokenResponse
+	(*ApproveNodeRequest)(nil),     // 57: vnet.v1.ApproveNodeRequest
+	(*ApproveNodeResponse)(nil),    // 58: vnet.v1.ApproveNodeResponse
+	(*RevokeNodeRequest)(nil),      // 59: vnet.v1.RevokeNodeRequest
+	(*RevokeNodeResponse)(nil),     // 60: vnet.v1.RevokeNodeResponse
+	(*NotTold)(nil),                // 61: vnet.v1.NotTold
+	(*RotateCARequest)(nil),        // 62: vnet.v1.RotateCARequest
+	(*RotateCAResponse)(nil),       // 63: vnet.v1.RotateCAResponse
+	(*CreateClientRequest)(nil),    // 64: vnet.v1.CreateClientRequest
+	(*CreateClientResponse)(nil),   // 65: vnet.v1.CreateClientResponse
+	(*ListKeysRequest)(nil),        // 66: vnet.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),       // 67: vnet.v1.ListKeysResponse
+	(*NodeKey)(nil),                // 68: vnet.v1.NodeKey
+	(*Revocation)(nil),             // 69: vnet.v1.Revocation
+	(*ForgetKeyRequest)(nil),       // 70: vnet.v1.ForgetKeyRequest
+	(*ForgetKeyResponse)(nil),      // 71: vnet.v1.ForgetKeyResponse
+	(*LeaveRequest)(nil),           // 72: vnet.v1.LeaveRequest
+	(*LeaveResponse)(nil),          // 73: vnet.v1.LeaveResponse
+	(*GetAppRequest)(nil),          // 74: vnet.v1.GetAppRequest
+	(*GetAppResponse)(nil),         // 75: vnet.v1.GetAppResponse
+	(*GetTrafficRequest)(nil),      // 76: vnet.v1.GetTrafficRequest
+	(*GetTrafficResponse)(nil),     // 77: vnet.v1.GetTrafficResponse
+	(*SetInferenceRequest)(nil),    // 78: vnet.v1.SetInferenceRequest
+	(*SetInferenceResponse)(nil),   // 79: vnet.v1.SetInferenceResponse
+	(*RecordTrafficRequest)(nil),   // 80: vnet.v1.RecordTrafficRequest
+	(*RecordTrafficResponse)(nil),  // 81: vnet.v1.RecordTrafficResponse
+	(*GetAdaptationRequest)(nil),   // 82: vnet.v1.GetAdaptationRequest
+	(*GetAdaptationResponse)(nil),  // 83: vnet.v1.GetAdaptationResponse
+	(*SetAdaptationRequest)(nil),   // 84: vnet.v1.SetAdaptationRequest
+	(*SetAdaptationResponse)(nil),  // 85: vnet.v1.SetAdaptationResponse
+	(*AcceptProposalRequest)(nil),  // 86: vnet.v1.AcceptProposalRequest
+	(*AcceptProposalResponse)(nil), // 87: vnet.v1.AcceptProposalResponse
+	(*ExplainRequest)(nil),         // 88: vnet.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 89: vnet.v1.ExplainResponse
+	(*GetJournalRequest)(nil),      // 90: vnet.v1.GetJournalRequest
+	(*GetJournalResponse)(nil),     // 91: vnet.v1.GetJournalResponse
+	(*WatchViewRequest)(nil),       // 92: vnet.v1.WatchViewRequest
+	(*WatchViewResponse)(nil),      // 93: vnet.v1.WatchViewResponse
+	(*AcquireLeaseRequest)(nil),    // 94: vnet.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),   // 95: vnet.v1.AcquireLeaseResponse
+	(*ReleaseLeaseRequest)(nil),    // 96: vnet.v1.ReleaseLeaseRequest
+	(*ReleaseLeaseResponse)(nil),   // 97: vnet.v1.ReleaseLeaseResponse
+	(*ApplyPlanRequest)(nil),       // 98: vnet.v1.ApplyPlanRequest
+	(*ApplyPlanResponse)(nil),      // 99: vnet.v1.ApplyPlanResponse
+	(*GetCountersRequest)(nil),     // 100: vnet.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),    // 101: vnet.v1.GetCountersResponse
+	(*WatchEventsRequest)(nil),     // 102: vnet.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),    // 103: vnet.v1.WatchEventsResponse
+	(*Status)(nil),                 // 104: vnet.v1.Status
+	(*Node)(nil),                   // 105: vnet.v1.Node
+	(*timestamppb.Timestamp)(nil),  // 106: google.protobuf.Timestamp
+	(*Port)(nil),                   // 107: vnet.v1.Port
+	(*Interface)(nil),              // 108: vnet.v1.Interface
+	(*Offload)(nil),                // 109: vnet.v1.Offload
+	(*Link)(nil),                   // 110: vnet.v1.Link
+	(Carrier)(0),                   // 111: vnet.v1.Carrier
+	(*PortLimit)(nil),              // 112: vnet.v1.PortLimit
+	(*Rule)(nil),                   // 113: vnet.v1.Rule
+	(*durationpb.Duration)(nil),    // 114: google.protobuf.Duration
+	(*Overlay)(nil),                // 115: vnet.v1.Overlay
+	(*OverlayStep)(nil),            // 116: vnet.v1.OverlayStep
+	(*TraceHop)(nil),               // 117: vnet.v1.TraceHop
+	(*Bound)(nil),                  // 118: vnet.v1.Bound
+	(*App)(nil),                    // 119: vnet.v1.App
+	(*TrafficEntry)(nil),           // 120: vnet.v1.TrafficEntry
+	(*Inference)(nil),              // 121: vnet.v1.Inference
+	(*Adaptation)(nil),             // 122: vnet.v1.Adaptation
+	(AdaptationMode)(0),            // 123: vnet.v1.AdaptationMode
+	(*Explanation)(nil),            // 124: vnet.v1.Explanation
+	(*Lease)(nil),                  // 125: vnet.v1.Lease
+	(*Way)(nil),                    // 126: vnet.v1.Way
+	(*Refusal)(nil),                // 127: vnet.v1.Refusal
+	(*NodeCounters)(nil),           // 128: vnet.v1.NodeCounters
+	(*Counters)(nil),               // 129: vnet.v1.Counters
+	(*Event)(nil),                  // 130: vnet.v1.Event
 }
 var file_vnet_v1_vnet_proto_depIdxs = []int32{
-	102, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
-	103, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
+	104, // 0: vnet.v1.GetStatusResponse.status:type_name -> vnet.v1.Status
+	105, // 1: vnet.v1.ListNodesResponse.nodes:type_name -> vnet.v1.Node
 	4,   // 2: vnet.v1.ListNodesResponse.unlinkable:type_name -> vnet.v1.Unlinkable
-	104, // 3: vnet.v1.Unlinkable.since:type_name -> google.protobuf.Timestamp
-	104, // 4: vnet.v1.Unlinkable.until:type_name -> google.protobuf.Timestamp
-	105, // 5: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	106, // 6: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
-	107, // 7: vnet.v1.SetOffloadResponse.offloads:type_name -> vnet.v1.Offload
-	108, // 8: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
-	109, // 9: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
-	108, // 10: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
-	108, // 11: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
-	109, // 12: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
-	108, // 13: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
-	108, // 14: vnet.v1.SetLinkCipherResponse.link:type_name -> vnet.v1.Link
-	59,  // 15: vnet.v1.SetSealResponse.not_told:type_name -> vnet.v1.NotTold
-	26,  // 16: vnet.v1.SetPortLimitRequest.macs:type_name -> vnet.v1.PortMacs
-	110, // 17: vnet.v1.SetPortLimitResponse.limit:type_name -> vnet.v1.PortLimit
-	111, // 18: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
-	111, // 19: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
-	111, // 20: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
-	111, // 21: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
-	35,  // 22: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
-	35,  // 23: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
-	36,  // 24: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
-	36,  // 25: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
-	109, // 26: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
-	111, // 27: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
-	36,  // 28: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
-	112, // 29: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
-	113, // 30: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
-	114, // 31: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
-	112, // 32: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
-	115, // 33: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
-	116, // 34: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
-	112, // 35: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
-	116, // 36: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
-	112, // 37: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	104, // 38: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	52,  // 39: vnet.v1.ListTokensResponse.tokens:type_name -> vnet.v1.Token
-	104, // 40: vnet.v1.Token.made:type_name -> google.protobuf.Timestamp
-	104, // 41: vnet.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	66,  // 42: vnet.v1.ApproveNodeResponse.key:type_name -> vnet.v1.NodeKey
-	59,  // 43: vnet.v1.RevokeNodeResponse.not_told:type_name -> vnet.v1.NotTold
-	104, // 44: vnet.v1.RotateCAResponse.old_ends:type_name -> google.protobuf.Timestamp
-	59,  // 45: vnet.v1.RotateCAResponse.not_told:type_name -> vnet.v1.NotTold
-	112, // 46: vnet.v1.CreateClientRequest.ttl:type_name -> google.protobuf.Duration
-	104, // 47: vnet.v1.CreateClientResponse.expires:type_name -> google.protobuf.Timestamp
-	66,  // 48: vnet.v1.ListKeysResponse.keys:type_name -> vnet.v1.NodeKey
-	67,  // 49: vnet.v1.ListKeysResponse.revoked:type_name -> vnet.v1.Revocation
-	104, // 50: vnet.v1.NodeKey.joined:type_name -> google.protobuf.Timestamp
-	104, // 51: vnet.v1.NodeKey.expires:type_name -> google.protobuf.Timestamp
-	104, // 52: vnet.v1.Revocation.when:type_name -> google.protobuf.Timestamp
-	117, // 53: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
-	112, // 54: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
-	118, // 55: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
-	118, // 56: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
-	119, // 57: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
-	119, // 58: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
-	120, // 59: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	121, // 60: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
-	112, // 61: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
-	120, // 62: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
-	112, // 63: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
-	122, // 64: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
-	112, // 65: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
-	104, // 66: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
-	113, // 67: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
-	117, // 68: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
-	120, // 69: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
-	116, // 70: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
-	112, // 71: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
-	123, // 72: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
-	124, // 73: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
-	112, // 74: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
-	125, // 75: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
-	126, // 76: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
-	127, // 77: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
-	128, // 78: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
-	0,   // 79: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
-	2,   // 80: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
-	5,   // 81: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	7,   // 82: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
-	9,   // 83: vnet.v1.Daemon.SetOffload:input_type -> vnet.v1.SetOffloadRequest
-	11,  // 84: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
-	13,  // 85: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
-	15,  // 86: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
-	17,  // 87: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
-	19,  // 88: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
-	21,  // 89: vnet.v1.Daemon.SetLinkCipher:input_type -> vnet.v1.SetLinkCipherRequest
-	23,  // 90: vnet.v1.Daemon.SetSeal:input_type -> vnet.v1.SetSealRequest
-	25,  // 91: vnet.v1.Daemon.SetPortLimit:input_type -> vnet.v1.SetPortLimitRequest
-	28,  // 92: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
-	30,  // 93: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
-	32,  // 94: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
-	34,  // 95: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
-	38,  // 96: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
-	40,  // 97: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
-	42,  // 98: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
-	44,  // 99: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
-	46,  // 100: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
-	48,  // 101: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
-	50,  // 102: vnet.v1.Daemon.ListTokens:input_type -> vnet.v1.ListTokensRequest
-	53,  // 103: vnet.v1.Daemon.RevokeToken:input_type -> vnet.v1.RevokeTokenRequest
-	55,  // 104: vnet.v1.Daemon.ApproveNode:input_type -> vnet.v1.ApproveNodeRequest
-	57,  // 105: vnet.v1.Daemon.RevokeNode:input_type -> vnet.v1.RevokeNodeRequest
-	60,  // 106: vnet.v1.Daemon.RotateCA:input_type -> vnet.v1.RotateCARequest
-	62,  // 107: vnet.v1.Daemon.CreateClient:input_type -> vnet.v1.CreateClientRequest
-	64,  // 108: vnet.v1.Daemon.ListKeys:input_type -> vnet.v1.ListKeysRequest
-	68,  // 109: vnet.v1.Daemon.ForgetKey:input_type -> vnet.v1.ForgetKeyRequest
-	70,  // 110: vnet.v1.Daemon.Leave:input_type -> vnet.v1.LeaveRequest
-	72,  // 111: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
-	74,  // 112: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
-	76,  // 113: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
-	78,  // 114: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
-	80,  // 115: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
-	82,  // 116: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
-	84,  // 117: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
-	86,  // 118: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
-	88,  // 119: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
-	90,  // 120: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
-	92,  // 121: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
-	94,  // 122: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
-	96,  // 123: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
-	98,  // 124: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
-	100, // 125: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
-	1,   // 126: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
-	3,   // 127: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
-	6,   // 128: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	8,   // 129: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
-	10,  // 130: vnet.v1.Daemon.SetOffload:output_type -> vnet.v1.SetOffloadResponse
-	12,  // 131: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
-	14,  // 132: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
-	16,  // 133: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
-	18,  // 134: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
-	20,  // 135: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
-	22,  // 136: vnet.v1.Daemon.SetLinkCipher:output_type -> vnet.v1.SetLinkCipherResponse
-	24,  // 137: vnet.v1.Daemon.SetSeal:output_type -> vnet.v1.SetSealResponse
-	27,  // 138: vnet.v1.Daemon.SetPortLimit:output_type -> vnet.v1.SetPortLimitResponse
-	29,  // 139: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
-	31,  // 140: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
-	33,  // 141: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
-	37,  // 142: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
-	39,  // 143: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
-	41,  // 144: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
-	43,  // 145: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
-	45,  // 146: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
-	47,  // 147: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
-	49,  // 148: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
-	51,  // 149: vnet.v1.Daemon.ListTokens:output_type -> vnet.v1.ListTokensResponse
-	54,  // 150: vnet.v1.Daemon.RevokeToken:output_type -> vnet.v1.RevokeTokenResponse
-	56,  // 151: vnet.v1.Daemon.ApproveNode:output_type -> vnet.v1.ApproveNodeResponse
-	58,  // 152: vnet.v1.Daemon.RevokeNode:output_type -> vnet.v1.RevokeNodeResponse
-	61,  // 153: vnet.v1.Daemon.RotateCA:output_type -> vnet.v1.RotateCAResponse
-	63,  // 154: vnet.v1.Daemon.CreateClient:output_type -> vnet.v1.CreateClientResponse
-	65,  // 155: vnet.v1.Daemon.ListKeys:output_type -> vnet.v1.ListKeysResponse
-	69,  // 156: vnet.v1.Daemon.ForgetKey:output_type -> vnet.v1.ForgetKeyResponse
-	71,  // 157: vnet.v1.Daemon.Leave:output_type -> vnet.v1.LeaveResponse
-	73,  // 158: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
-	75,  // 159: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
-	77,  // 160: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
-	79,  // 161: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
-	81,  // 162: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
-	83,  // 163: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
-	85,  // 164: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
-	87,  // 165: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
-	89,  // 166: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
-	91,  // 167: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
-	93,  // 168: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
-	95,  // 169: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
-	97,  // 170: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
-	99,  // 171: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
-	101, // 172: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
-	126, // [126:173] is the sub-list for method output_type
-	79,  // [79:126] is the sub-list for method input_type
-	79,  // [79:79] is the sub-list for extension type_name
-	79,  // [79:79] is the sub-list for extension extendee
-	0,   // [0:79] is the sub-list for field type_name
+	106, // 3: vnet.v1.Unlinkable.since:type_name -> google.protobuf.Timestamp
+	106, // 4: vnet.v1.Unlinkable.until:type_name -> google.protobuf.Timestamp
+	107, // 5: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	108, // 6: vnet.v1.ListInterfacesResponse.interfaces:type_name -> vnet.v1.Interface
+	109, // 7: vnet.v1.SetOffloadResponse.offloads:type_name -> vnet.v1.Offload
+	110, // 8: vnet.v1.ListLinksResponse.links:type_name -> vnet.v1.Link
+	111, // 9: vnet.v1.AddLinkRequest.carrier:type_name -> vnet.v1.Carrier
+	110, // 10: vnet.v1.AddLinkResponse.link:type_name -> vnet.v1.Link
+	110, // 11: vnet.v1.RekeyLinkResponse.link:type_name -> vnet.v1.Link
+	111, // 12: vnet.v1.SetLinkCarrierRequest.carrier:type_name -> vnet.v1.Carrier
+	110, // 13: vnet.v1.SetLinkCarrierResponse.link:type_name -> vnet.v1.Link
+	110, // 14: vnet.v1.SetLinkCipherResponse.link:type_name -> vnet.v1.Link
+	110, // 15: vnet.v1.SetLinkPortsResponse.link:type_name -> vnet.v1.Link
+	61,  // 16: vnet.v1.SetSealResponse.not_told:type_name -> vnet.v1.NotTold
+	28,  // 17: vnet.v1.SetPortLimitRequest.macs:type_name -> vnet.v1.PortMacs
+	112, // 18: vnet.v1.SetPortLimitResponse.limit:type_name -> vnet.v1.PortLimit
+	113, // 19: vnet.v1.ListRulesResponse.rules:type_name -> vnet.v1.Rule
+	113, // 20: vnet.v1.AddRuleRequest.rule:type_name -> vnet.v1.Rule
+	113, // 21: vnet.v1.AddRuleResponse.rule:type_name -> vnet.v1.Rule
+	113, // 22: vnet.v1.DeleteRuleResponse.rule:type_name -> vnet.v1.Rule
+	37,  // 23: vnet.v1.ApplyChangeRequest.add_links:type_name -> vnet.v1.LinkEdit
+	37,  // 24: vnet.v1.ApplyChangeRequest.delete_links:type_name -> vnet.v1.LinkEdit
+	38,  // 25: vnet.v1.ApplyChangeRequest.add_rules:type_name -> vnet.v1.RuleEdit
+	38,  // 26: vnet.v1.ApplyChangeRequest.delete_rules:type_name -> vnet.v1.RuleEdit
+	111, // 27: vnet.v1.LinkEdit.carrier:type_name -> vnet.v1.Carrier
+	113, // 28: vnet.v1.RuleEdit.rule:type_name -> vnet.v1.Rule
+	38,  // 29: vnet.v1.ApplyChangeResponse.rules:type_name -> vnet.v1.RuleEdit
+	114, // 30: vnet.v1.ApplyChangeResponse.took:type_name -> google.protobuf.Duration
+	115, // 31: vnet.v1.GetOverlayResponse.overlay:type_name -> vnet.v1.Overlay
+	116, // 32: vnet.v1.ApplyOverlayResponse.steps:type_name -> vnet.v1.OverlayStep
+	114, // 33: vnet.v1.ApplyOverlayResponse.took:type_name -> google.protobuf.Duration
+	117, // 34: vnet.v1.TraceResponse.hops:type_name -> vnet.v1.TraceHop
+	118, // 35: vnet.v1.GetBoundResponse.bound:type_name -> vnet.v1.Bound
+	114, // 36: vnet.v1.SetBoundRequest.value:type_name -> google.protobuf.Duration
+	118, // 37: vnet.v1.SetBoundResponse.bound:type_name -> vnet.v1.Bound
+	114, // 38: vnet.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	106, // 39: vnet.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	54,  // 40: vnet.v1.ListTokensResponse.tokens:type_name -> vnet.v1.Token
+	106, // 41: vnet.v1.Token.made:type_name -> google.protobuf.Timestamp
+	106, // 42: vnet.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	68,  // 43: vnet.v1.ApproveNodeResponse.key:type_name -> vnet.v1.NodeKey
+	61,  // 44: vnet.v1.RevokeNodeResponse.not_told:type_name -> vnet.v1.NotTold
+	106, // 45: vnet.v1.RotateCAResponse.old_ends:type_name -> google.protobuf.Timestamp
+	61,  // 46: vnet.v1.RotateCAResponse.not_told:type_name -> vnet.v1.NotTold
+	114, // 47: vnet.v1.CreateClientRequest.ttl:type_name -> google.protobuf.Duration
+	106, // 48: vnet.v1.CreateClientResponse.expires:type_name -> google.protobuf.Timestamp
+	68,  // 49: vnet.v1.ListKeysResponse.keys:type_name -> vnet.v1.NodeKey
+	69,  // 50: vnet.v1.ListKeysResponse.revoked:type_name -> vnet.v1.Revocation
+	106, // 51: vnet.v1.NodeKey.joined:type_name -> google.protobuf.Timestamp
+	106, // 52: vnet.v1.NodeKey.expires:type_name -> google.protobuf.Timestamp
+	106, // 53: vnet.v1.Revocation.when:type_name -> google.protobuf.Timestamp
+	119, // 54: vnet.v1.GetAppResponse.app:type_name -> vnet.v1.App
+	114, // 55: vnet.v1.GetTrafficResponse.window:type_name -> google.protobuf.Duration
+	120, // 56: vnet.v1.GetTrafficResponse.entries:type_name -> vnet.v1.TrafficEntry
+	120, // 57: vnet.v1.GetTrafficResponse.other:type_name -> vnet.v1.TrafficEntry
+	121, // 58: vnet.v1.SetInferenceRequest.inference:type_name -> vnet.v1.Inference
+	121, // 59: vnet.v1.SetInferenceResponse.inference:type_name -> vnet.v1.Inference
+	122, // 60: vnet.v1.GetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	123, // 61: vnet.v1.SetAdaptationRequest.mode:type_name -> vnet.v1.AdaptationMode
+	114, // 62: vnet.v1.SetAdaptationRequest.pause:type_name -> google.protobuf.Duration
+	122, // 63: vnet.v1.SetAdaptationResponse.adaptation:type_name -> vnet.v1.Adaptation
+	114, // 64: vnet.v1.AcceptProposalResponse.took:type_name -> google.protobuf.Duration
+	124, // 65: vnet.v1.ExplainResponse.explanation:type_name -> vnet.v1.Explanation
+	114, // 66: vnet.v1.WatchViewRequest.every:type_name -> google.protobuf.Duration
+	106, // 67: vnet.v1.WatchViewResponse.time:type_name -> google.protobuf.Timestamp
+	115, // 68: vnet.v1.WatchViewResponse.overlay:type_name -> vnet.v1.Overlay
+	119, // 69: vnet.v1.WatchViewResponse.app:type_name -> vnet.v1.App
+	122, // 70: vnet.v1.WatchViewResponse.adaptation:type_name -> vnet.v1.Adaptation
+	118, // 71: vnet.v1.WatchViewResponse.bound:type_name -> vnet.v1.Bound
+	114, // 72: vnet.v1.AcquireLeaseRequest.lasts:type_name -> google.protobuf.Duration
+	125, // 73: vnet.v1.AcquireLeaseResponse.lease:type_name -> vnet.v1.Lease
+	126, // 74: vnet.v1.ApplyPlanRequest.ways:type_name -> vnet.v1.Way
+	114, // 75: vnet.v1.ApplyPlanResponse.took:type_name -> google.protobuf.Duration
+	127, // 76: vnet.v1.ApplyPlanResponse.not_done:type_name -> vnet.v1.Refusal
+	128, // 77: vnet.v1.GetCountersResponse.nodes:type_name -> vnet.v1.NodeCounters
+	129, // 78: vnet.v1.GetCountersResponse.total:type_name -> vnet.v1.Counters
+	130, // 79: vnet.v1.WatchEventsResponse.event:type_name -> vnet.v1.Event
+	0,   // 80: vnet.v1.Daemon.GetStatus:input_type -> vnet.v1.GetStatusRequest
+	2,   // 81: vnet.v1.Daemon.ListNodes:input_type -> vnet.v1.ListNodesRequest
+	5,   // 82: vnet.v1.Daemon.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	7,   // 83: vnet.v1.Daemon.ListInterfaces:input_type -> vnet.v1.ListInterfacesRequest
+	9,   // 84: vnet.v1.Daemon.SetOffload:input_type -> vnet.v1.SetOffloadRequest
+	11,  // 85: vnet.v1.Daemon.ListLinks:input_type -> vnet.v1.ListLinksRequest
+	13,  // 86: vnet.v1.Daemon.AddLink:input_type -> vnet.v1.AddLinkRequest
+	15,  // 87: vnet.v1.Daemon.DeleteLink:input_type -> vnet.v1.DeleteLinkRequest
+	17,  // 88: vnet.v1.Daemon.RekeyLink:input_type -> vnet.v1.RekeyLinkRequest
+	19,  // 89: vnet.v1.Daemon.SetLinkCarrier:input_type -> vnet.v1.SetLinkCarrierRequest
+	21,  // 90: vnet.v1.Daemon.SetLinkCipher:input_type -> vnet.v1.SetLinkCipherRequest
+	23,  // 91: vnet.v1.Daemon.SetLinkPorts:input_type -> vnet.v1.SetLinkPortsRequest
+	25,  // 92: vnet.v1.Daemon.SetSeal:input_type -> vnet.v1.SetSealRequest
+	27,  // 93: vnet.v1.Daemon.SetPortLimit:input_type -> vnet.v1.SetPortLimitRequest
+	30,  // 94: vnet.v1.Daemon.ListRules:input_type -> vnet.v1.ListRulesRequest
+	32,  // 95: vnet.v1.Daemon.AddRule:input_type -> vnet.v1.AddRuleRequest
+	34,  // 96: vnet.v1.Daemon.DeleteRule:input_type -> vnet.v1.DeleteRuleRequest
+	36,  // 97: vnet.v1.Daemon.ApplyChange:input_type -> vnet.v1.ApplyChangeRequest
+	40,  // 98: vnet.v1.Daemon.GetOverlay:input_type -> vnet.v1.GetOverlayRequest
+	42,  // 99: vnet.v1.Daemon.ApplyOverlay:input_type -> vnet.v1.ApplyOverlayRequest
+	44,  // 100: vnet.v1.Daemon.Trace:input_type -> vnet.v1.TraceRequest
+	46,  // 101: vnet.v1.Daemon.GetBound:input_type -> vnet.v1.GetBoundRequest
+	48,  // 102: vnet.v1.Daemon.SetBound:input_type -> vnet.v1.SetBoundRequest
+	50,  // 103: vnet.v1.Daemon.CreateToken:input_type -> vnet.v1.CreateTokenRequest
+	52,  // 104: vnet.v1.Daemon.ListTokens:input_type -> vnet.v1.ListTokensRequest
+	55,  // 105: vnet.v1.Daemon.RevokeToken:input_type -> vnet.v1.RevokeTokenRequest
+	57,  // 106: vnet.v1.Daemon.ApproveNode:input_type -> vnet.v1.ApproveNodeRequest
+	59,  // 107: vnet.v1.Daemon.RevokeNode:input_type -> vnet.v1.RevokeNodeRequest
+	62,  // 108: vnet.v1.Daemon.RotateCA:input_type -> vnet.v1.RotateCARequest
+	64,  // 109: vnet.v1.Daemon.CreateClient:input_type -> vnet.v1.CreateClientRequest
+	66,  // 110: vnet.v1.Daemon.ListKeys:input_type -> vnet.v1.ListKeysRequest
+	70,  // 111: vnet.v1.Daemon.ForgetKey:input_type -> vnet.v1.ForgetKeyRequest
+	72,  // 112: vnet.v1.Daemon.Leave:input_type -> vnet.v1.LeaveRequest
+	74,  // 113: vnet.v1.Daemon.GetApp:input_type -> vnet.v1.GetAppRequest
+	76,  // 114: vnet.v1.Daemon.GetTraffic:input_type -> vnet.v1.GetTrafficRequest
+	78,  // 115: vnet.v1.Daemon.SetInference:input_type -> vnet.v1.SetInferenceRequest
+	80,  // 116: vnet.v1.Daemon.RecordTraffic:input_type -> vnet.v1.RecordTrafficRequest
+	82,  // 117: vnet.v1.Daemon.GetAdaptation:input_type -> vnet.v1.GetAdaptationRequest
+	84,  // 118: vnet.v1.Daemon.SetAdaptation:input_type -> vnet.v1.SetAdaptationRequest
+	86,  // 119: vnet.v1.Daemon.AcceptProposal:input_type -> vnet.v1.AcceptProposalRequest
+	88,  // 120: vnet.v1.Daemon.Explain:input_type -> vnet.v1.ExplainRequest
+	90,  // 121: vnet.v1.Daemon.GetJournal:input_type -> vnet.v1.GetJournalRequest
+	92,  // 122: vnet.v1.Daemon.WatchView:input_type -> vnet.v1.WatchViewRequest
+	94,  // 123: vnet.v1.Daemon.AcquireLease:input_type -> vnet.v1.AcquireLeaseRequest
+	96,  // 124: vnet.v1.Daemon.ReleaseLease:input_type -> vnet.v1.ReleaseLeaseRequest
+	98,  // 125: vnet.v1.Daemon.ApplyPlan:input_type -> vnet.v1.ApplyPlanRequest
+	100, // 126: vnet.v1.Daemon.GetCounters:input_type -> vnet.v1.GetCountersRequest
+	102, // 127: vnet.v1.Daemon.WatchEvents:input_type -> vnet.v1.WatchEventsRequest
+	1,   // 128: vnet.v1.Daemon.GetStatus:output_type -> vnet.v1.GetStatusResponse
+	3,   // 129: vnet.v1.Daemon.ListNodes:output_type -> vnet.v1.ListNodesResponse
+	6,   // 130: vnet.v1.Daemon.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	8,   // 131: vnet.v1.Daemon.ListInterfaces:output_type -> vnet.v1.ListInterfacesResponse
+	10,  // 132: vnet.v1.Daemon.SetOffload:output_type -> vnet.v1.SetOffloadResponse
+	12,  // 133: vnet.v1.Daemon.ListLinks:output_type -> vnet.v1.ListLinksResponse
+	14,  // 134: vnet.v1.Daemon.AddLink:output_type -> vnet.v1.AddLinkResponse
+	16,  // 135: vnet.v1.Daemon.DeleteLink:output_type -> vnet.v1.DeleteLinkResponse
+	18,  // 136: vnet.v1.Daemon.RekeyLink:output_type -> vnet.v1.RekeyLinkResponse
+	20,  // 137: vnet.v1.Daemon.SetLinkCarrier:output_type -> vnet.v1.SetLinkCarrierResponse
+	22,  // 138: vnet.v1.Daemon.SetLinkCipher:output_type -> vnet.v1.SetLinkCipherResponse
+	24,  // 139: vnet.v1.Daemon.SetLinkPorts:output_type -> vnet.v1.SetLinkPortsResponse
+	26,  // 140: vnet.v1.Daemon.SetSeal:output_type -> vnet.v1.SetSealResponse
+	29,  // 141: vnet.v1.Daemon.SetPortLimit:output_type -> vnet.v1.SetPortLimitResponse
+	31,  // 142: vnet.v1.Daemon.ListRules:output_type -> vnet.v1.ListRulesResponse
+	33,  // 143: vnet.v1.Daemon.AddRule:output_type -> vnet.v1.AddRuleResponse
+	35,  // 144: vnet.v1.Daemon.DeleteRule:output_type -> vnet.v1.DeleteRuleResponse
+	39,  // 145: vnet.v1.Daemon.ApplyChange:output_type -> vnet.v1.ApplyChangeResponse
+	41,  // 146: vnet.v1.Daemon.GetOverlay:output_type -> vnet.v1.GetOverlayResponse
+	43,  // 147: vnet.v1.Daemon.ApplyOverlay:output_type -> vnet.v1.ApplyOverlayResponse
+	45,  // 148: vnet.v1.Daemon.Trace:output_type -> vnet.v1.TraceResponse
+	47,  // 149: vnet.v1.Daemon.GetBound:output_type -> vnet.v1.GetBoundResponse
+	49,  // 150: vnet.v1.Daemon.SetBound:output_type -> vnet.v1.SetBoundResponse
+	51,  // 151: vnet.v1.Daemon.CreateToken:output_type -> vnet.v1.CreateTokenResponse
+	53,  // 152: vnet.v1.Daemon.ListTokens:output_type -> vnet.v1.ListTokensResponse
+	56,  // 153: vnet.v1.Daemon.RevokeToken:output_type -> vnet.v1.RevokeTokenResponse
+	58,  // 154: vnet.v1.Daemon.ApproveNode:output_type -> vnet.v1.ApproveNodeResponse
+	60,  // 155: vnet.v1.Daemon.RevokeNode:output_type -> vnet.v1.RevokeNodeResponse
+	63,  // 156: vnet.v1.Daemon.RotateCA:output_type -> vnet.v1.RotateCAResponse
+	65,  // 157: vnet.v1.Daemon.CreateClient:output_type -> vnet.v1.CreateClientResponse
+	67,  // 158: vnet.v1.Daemon.ListKeys:output_type -> vnet.v1.ListKeysResponse
+	71,  // 159: vnet.v1.Daemon.ForgetKey:output_type -> vnet.v1.ForgetKeyResponse
+	73,  // 160: vnet.v1.Daemon.Leave:output_type -> vnet.v1.LeaveResponse
+	75,  // 161: vnet.v1.Daemon.GetApp:output_type -> vnet.v1.GetAppResponse
+	77,  // 162: vnet.v1.Daemon.GetTraffic:output_type -> vnet.v1.GetTrafficResponse
+	79,  // 163: vnet.v1.Daemon.SetInference:output_type -> vnet.v1.SetInferenceResponse
+	81,  // 164: vnet.v1.Daemon.RecordTraffic:output_type -> vnet.v1.RecordTrafficResponse
+	83,  // 165: vnet.v1.Daemon.GetAdaptation:output_type -> vnet.v1.GetAdaptationResponse
+	85,  // 166: vnet.v1.Daemon.SetAdaptation:output_type -> vnet.v1.SetAdaptationResponse
+	87,  // 167: vnet.v1.Daemon.AcceptProposal:output_type -> vnet.v1.AcceptProposalResponse
+	89,  // 168: vnet.v1.Daemon.Explain:output_type -> vnet.v1.ExplainResponse
+	91,  // 169: vnet.v1.Daemon.GetJournal:output_type -> vnet.v1.GetJournalResponse
+	93,  // 170: vnet.v1.Daemon.WatchView:output_type -> vnet.v1.WatchViewResponse
+	95,  // 171: vnet.v1.Daemon.AcquireLease:output_type -> vnet.v1.AcquireLeaseResponse
+	97,  // 172: vnet.v1.Daemon.ReleaseLease:output_type -> vnet.v1.ReleaseLeaseResponse
+	99,  // 173: vnet.v1.Daemon.ApplyPlan:output_type -> vnet.v1.ApplyPlanResponse
+	101, // 174: vnet.v1.Daemon.GetCounters:output_type -> vnet.v1.GetCountersResponse
+	103, // 175: vnet.v1.Daemon.WatchEvents:output_type -> vnet.v1.WatchEventsResponse
+	128, // [128:176] is the sub-list for method output_type
+	80,  // [80:128] is the sub-list for method input_type
+	80,  // [80:80] is the sub-list for extension type_name
+	80,  // [80:80] is the sub-list for extension extendee
+	0,   // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_vnet_proto_init() }
@@ -6454,15 +6605,15 @@ func file_vnet_v1_vnet_proto_init() {
 		return
 	}
 	file_vnet_v1_model_proto_init()
-	file_vnet_v1_vnet_proto_msgTypes[25].OneofWrappers = []any{}
-	file_vnet_v1_vnet_proto_msgTypes[82].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[27].OneofWrappers = []any{}
+	file_vnet_v1_vnet_proto_msgTypes[84].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_vnet_proto_rawDesc), len(file_vnet_v1_vnet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   102,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

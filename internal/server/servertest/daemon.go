@@ -159,6 +159,25 @@ func (d *Daemon) SetLinkCipher(_ context.Context, req *api.SetLinkCipherRequest)
 	return &api.SetLinkCipherResponse{Link: proto.CloneOf(d.links[i])}, nil
 }
 
+// SetLinkPorts has all but the last of the ports carry.
+func (d *Daemon) SetLinkPorts(_ context.Context, req *api.SetLinkPortsRequest) (*api.SetLinkPortsResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, err := d.link("change", req.GetPeer())
+	if err != nil {
+		return nil, err
+	}
+	d.links[i].ExtraPorts = nil
+	for n := range req.GetExtraPorts() {
+		one := &api.ExtraPort{Port: 40000 + n, Up: n+1 < req.GetExtraPorts()}
+		if !one.Up {
+			one.Why = "it is being tried"
+		}
+		d.links[i].ExtraPorts = append(d.links[i].ExtraPorts, one)
+	}
+	return &api.SetLinkPortsResponse{Link: proto.CloneOf(d.links[i])}, nil
+}
+
 // SetSeal tells nobody.
 func (d *Daemon) SetSeal(context.Context, *api.SetSealRequest) (*api.SetSealResponse, error) {
 	return &api.SetSealResponse{Told: []string{"host1", "host2"}}, nil

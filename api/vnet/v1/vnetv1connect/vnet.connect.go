@@ -62,6 +62,8 @@ const (
 	DaemonSetLinkCarrierProcedure = "/vnet.v1.Daemon/SetLinkCarrier"
 	// DaemonSetLinkCipherProcedure is the fully-qualified name of the Daemon's SetLinkCipher RPC.
 	DaemonSetLinkCipherProcedure = "/vnet.v1.Daemon/SetLinkCipher"
+	// DaemonSetLinkPortsProcedure is the fully-qualified name of the Daemon's SetLinkPorts RPC.
+	DaemonSetLinkPortsProcedure = "/vnet.v1.Daemon/SetLinkPorts"
 	// DaemonSetSealProcedure is the fully-qualified name of the Daemon's SetSeal RPC.
 	DaemonSetSealProcedure = "/vnet.v1.Daemon/SetSeal"
 	// DaemonSetPortLimitProcedure is the fully-qualified name of the Daemon's SetPortLimit RPC.
@@ -159,6 +161,8 @@ type DaemonClient interface {
 	SetLinkCarrier(context.Context, *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error)
 	// Changes what seals the frames between two nodes, now and whenever they have a link; no frame is lost.
 	SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error)
+	// From how many ports the two ends of a link send, now and whenever they have one.
+	SetLinkPorts(context.Context, *v1.SetLinkPortsRequest) (*v1.SetLinkPortsResponse, error)
 	// Has the frames between guests of two hosts sealed from one host to the other, or no longer; answers when the hosts that
 	// are connected have heard. Proxy only.
 	SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error)
@@ -304,6 +308,12 @@ func NewDaemonClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			httpClient,
 			baseURL+DaemonSetLinkCipherProcedure,
 			connect.WithSchema(daemonMethods.ByName("SetLinkCipher")),
+			connect.WithClientOptions(opts...),
+		),
+		setLinkPorts: connect.NewClient[v1.SetLinkPortsRequest, v1.SetLinkPortsResponse](
+			httpClient,
+			baseURL+DaemonSetLinkPortsProcedure,
+			connect.WithSchema(daemonMethods.ByName("SetLinkPorts")),
 			connect.WithClientOptions(opts...),
 		),
 		setSeal: connect.NewClient[v1.SetSealRequest, v1.SetSealResponse](
@@ -538,6 +548,7 @@ type daemonClient struct {
 	rekeyLink      *connect.Client[v1.RekeyLinkRequest, v1.RekeyLinkResponse]
 	setLinkCarrier *connect.Client[v1.SetLinkCarrierRequest, v1.SetLinkCarrierResponse]
 	setLinkCipher  *connect.Client[v1.SetLinkCipherRequest, v1.SetLinkCipherResponse]
+	setLinkPorts   *connect.Client[v1.SetLinkPortsRequest, v1.SetLinkPortsResponse]
 	setSeal        *connect.Client[v1.SetSealRequest, v1.SetSealResponse]
 	setPortLimit   *connect.Client[v1.SetPortLimitRequest, v1.SetPortLimitResponse]
 	listRules      *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
@@ -669,6 +680,15 @@ func (c *daemonClient) SetLinkCarrier(ctx context.Context, req *v1.SetLinkCarrie
 // SetLinkCipher calls vnet.v1.Daemon.SetLinkCipher.
 func (c *daemonClient) SetLinkCipher(ctx context.Context, req *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error) {
 	response, err := c.setLinkCipher.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SetLinkPorts calls vnet.v1.Daemon.SetLinkPorts.
+func (c *daemonClient) SetLinkPorts(ctx context.Context, req *v1.SetLinkPortsRequest) (*v1.SetLinkPortsResponse, error) {
+	response, err := c.setLinkPorts.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -1006,6 +1026,8 @@ type DaemonHandler interface {
 	SetLinkCarrier(context.Context, *v1.SetLinkCarrierRequest) (*v1.SetLinkCarrierResponse, error)
 	// Changes what seals the frames between two nodes, now and whenever they have a link; no frame is lost.
 	SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error)
+	// From how many ports the two ends of a link send, now and whenever they have one.
+	SetLinkPorts(context.Context, *v1.SetLinkPortsRequest) (*v1.SetLinkPortsResponse, error)
 	// Has the frames between guests of two hosts sealed from one host to the other, or no longer; answers when the hosts that
 	// are connected have heard. Proxy only.
 	SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error)
@@ -1147,6 +1169,12 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 		DaemonSetLinkCipherProcedure,
 		svc.SetLinkCipher,
 		connect.WithSchema(daemonMethods.ByName("SetLinkCipher")),
+		connect.WithHandlerOptions(opts...),
+	)
+	daemonSetLinkPortsHandler := connect.NewUnaryHandlerSimple(
+		DaemonSetLinkPortsProcedure,
+		svc.SetLinkPorts,
+		connect.WithSchema(daemonMethods.ByName("SetLinkPorts")),
 		connect.WithHandlerOptions(opts...),
 	)
 	daemonSetSealHandler := connect.NewUnaryHandlerSimple(
@@ -1389,6 +1417,8 @@ func NewDaemonHandler(svc DaemonHandler, opts ...connect.HandlerOption) (string,
 			daemonSetLinkCarrierHandler.ServeHTTP(w, r)
 		case DaemonSetLinkCipherProcedure:
 			daemonSetLinkCipherHandler.ServeHTTP(w, r)
+		case DaemonSetLinkPortsProcedure:
+			daemonSetLinkPortsHandler.ServeHTTP(w, r)
 		case DaemonSetSealProcedure:
 			daemonSetSealHandler.ServeHTTP(w, r)
 		case DaemonSetPortLimitProcedure:
@@ -1512,6 +1542,10 @@ func (UnimplementedDaemonHandler) SetLinkCarrier(context.Context, *v1.SetLinkCar
 
 func (UnimplementedDaemonHandler) SetLinkCipher(context.Context, *v1.SetLinkCipherRequest) (*v1.SetLinkCipherResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetLinkCipher is not implemented"))
+}
+
+func (UnimplementedDaemonHandler) SetLinkPorts(context.Context, *v1.SetLinkPortsRequest) (*v1.SetLinkPortsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vnet.v1.Daemon.SetLinkPorts is not implemented"))
 }
 
 func (UnimplementedDaemonHandler) SetSeal(context.Context, *v1.SetSealRequest) (*v1.SetSealResponse, error) {
