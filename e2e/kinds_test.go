@@ -160,7 +160,10 @@ func (c *changing) killThird() {
 
 type linkList struct{ Links []linkInfo }
 
-type linkInfo struct{ Name, State, Carrier, Cipher, Remote, FramesSent string }
+type linkInfo struct {
+	Name, State, Carrier, Cipher, Remote, FramesSent string
+	ExtraPorts                                       []struct{ Up bool }
+}
 
 // sent is how many frames went over it.
 func (l linkInfo) sent() int {

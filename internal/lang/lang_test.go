@@ -66,7 +66,7 @@ func TestErrors(t *testing.T) {
 		{"vnet 1\nnodes (\n a b\n c d\n)\n", `t:2:1: "nodes" is no word to begin a line with: use node, vm, link, rule, pin, forbid, max-links, cost, seal, port or mode (did you mean node?)`},
 		{"vnet 1\nlink a\nlink a a\nlink a b c\nlink a b carrier sctp\nlink A b\n", `t:2:7: the line ends too early: the second node is missing
 t:3:8: a twice: name two nodes
-t:4:10: "c" is no option of a link: use carrier or cipher
+t:4:10: "c" is no option of a link: use carrier, cipher or extra-ports
 t:5:18: "sctp" is no carrier: use auto, udp or tcp (did you mean tcp?)
 t:6:6: "A" is no name of a node: names have 1 to 63 characters of a-z, 0-9 and -, and begin with a letter or a digit`},
 		{"vnet 1\nnode a host\nnode b prosy\nlink a c\n", `t:3:8: "prosy" is no role: use proxy or host (did you mean proxy?)`},
@@ -198,7 +198,8 @@ func drawMeaning(t *rapid.T) *Meaning {
 		for _, b := range nodes[i+2:] {
 			if rapid.Bool().Draw(t, "linked") {
 				m.Links = append(m.Links, Link{A: b, B: a, Carrier: rapid.SampledFrom([]string{"", "udp", "tcp"}).Draw(t, "carrier"),
-					Cipher: rapid.SampledFrom([]string{"", "trusted", "aes-256-gcm"}).Draw(t, "cipher")})
+					Cipher:     rapid.SampledFrom([]string{"", "trusted", "aes-256-gcm"}).Draw(t, "cipher"),
+					ExtraPorts: rapid.IntRange(0, maxExtraPorts).Draw(t, "extra ports")})
 				pairs[[2]overlay.Name{a, b}] = true
 			}
 			if rapid.IntRange(0, 5).Draw(t, "cost") == 0 {
@@ -278,7 +279,7 @@ func TestParseOfFormatIsTheSame(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		"vnet 1\n", "# c\n\nvnet 1 # d\n\nnode (\n\ta proxy\n\tb host x AT y 1 tap z\n)\n", "vnet 1\nlink a b carrier tcp cipher trusted\nrule a from link:b src any dst none to port:p\n",
+		"vnet 1\n", "# c\n\nvnet 1 # d\n\nnode (\n\ta proxy\n\tb host x AT y 1 tap z\n)\n", "vnet 1\nlink a b carrier tcp cipher trusted extra-ports 2\nrule a from link:b src any dst none to port:p\n",
 		"vnet 1\nvm v 02:00:00:00:00:01 at a port p\npin path v 02:00:00:00:00:02 via b c\nforbid pair v 02:00:00:00:00:02\ncost a b 1e3\nmax-links a 3\nmode auto\n",
 		"vnet 1\nport a p storm off spoof drop fixed macs 02:00:00:00:00:01\nport a q spoof notice\n",
 		"vnet 1\nrule (\n\n# x\n\n# y\n)\n", "vnet 1\nrule(\n#\n\n#\n\n)", "vnet 9\n", "vnet 1\nrule a src not v dst not w to any\n",

@@ -51,6 +51,7 @@ func FuzzCache(f *testing.F) {
 	f.Add("limits", `[{"port":"vm1","macs":["02:00:00:00:00:01"],"storm":3}]`)
 	f.Add("proxy", `{"name":"proxy","generation":3,"probe_key":"AAAA"}`)
 	f.Add("ciphers", `{"h2":"trusted"}`)
+	f.Add("extra ports", `{"h2":3,"h3":-1}`)
 	f.Fuzz(func(t *testing.T, key, value string) {
 		b := newBench(t)
 		if err := b.n.cfg.Store.Put(cacheBucket, key, []byte(value)); err != nil {

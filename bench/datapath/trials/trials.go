@@ -1,5 +1,5 @@
 // Package trials is what is measured of our data path alone: fairness between peers, rekeys, a slow path, the queue of a
-// TAP, and rules that change.
+// TAP, rules that change, and several ports a link.
 //
 // It compares nothing with other people's programs; the rounds of the benchmark do.
 package trials
@@ -25,7 +25,7 @@ type Trial struct {
 
 // All are the trials in the order of the report.
 func All() []Trial {
-	return []Trial{{"fairness", fairness}, {"rekeys", rekeys}, {"slow path", slowPath}, {"queue", queue}, {"rules", rules}}
+	return []Trial{{"fairness", fairness}, {"rekeys", rekeys}, {"slow path", slowPath}, {"queue", queue}, {"rules", rules}, {"ports", ports}}
 }
 
 // Table is what a trial works on and what it finds.
