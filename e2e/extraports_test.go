@@ -10,12 +10,12 @@ const portsLab = `
 name: ports
 sites: [{name: inet, subnet: 203.0.113.0/24}, {name: home, subnet: 192.168.10.0/24}]
 hosts:
-  - {name: hub, site: inet, address: 203.0.113.10/24}
+  - {name: proxy, site: inet, address: 203.0.113.10/24}
   - {name: router, site: inet, address: 203.0.113.11/24, lan: home, lan-address: 192.168.10.2/24}
   - {name: host1, site: home, address: 192.168.10.10/24}
   - {name: host2, site: inet, address: 203.0.113.12/24}
 vms: [{name: vm1, host: host1}, {name: vm2, host: host2}]
-overlay: {proxy: hub}
+overlay: {proxy: proxy}
 `
 
 // A user has a link send from several ports while numbered packets cross it: from behind a translator they carry, towards it
@@ -29,7 +29,7 @@ func TestLinksSendFromSeveralPorts(t *testing.T) {
 	if err := w.Daemons.Start(t.Context(), "--sockets", "2"); err != nil {
 		t.Fatal(err)
 	}
-	w.vnet("hub", "adapt", "observe")
+	w.vnet("proxy", "adapt", "observe")
 	carrying := func(at, peer string, up, not int) {
 		t.Helper()
 		w.eventually(10e9, "ports of "+at+" to "+peer, func() bool {
@@ -49,9 +49,9 @@ func TestLinksSendFromSeveralPorts(t *testing.T) {
 	there, back := w.stream("vm1", "vm2", 1000), w.stream("vm2", "vm1", 1000)
 	w.vnet("host2", "link", "ports", "host1", "4")
 	carrying("host1", "host2", 4, 0)
-	w.vnet("hub", "link", "ports", "host1", "1")
-	carrying("hub", "host1", 0, 1)
-	carrying("host1", "hub", 1, 0)
+	w.vnet("proxy", "link", "ports", "host1", "1")
+	carrying("proxy", "host1", 0, 1)
+	carrying("host1", "proxy", 1, 0)
 	w.vnet("host1", "link", "ports", "host2", "0")
 	carrying("host1", "host2", 0, 0)
 	w.apply("vnet 1\nlink host1 host2 extra-ports 3\n", "a link with extra ports")
@@ -68,7 +68,7 @@ func TestLinksSendFromSeveralPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	carrying("host1", "host2", 3, 0)
-	carrying("host1", "hub", 1, 0)
+	carrying("host1", "proxy", 1, 0)
 	w.run("router", "nft", "add table ip shut; add chain ip shut f { type filter hook forward priority 0; }; add rule ip shut f udp dport 4747 udp sport != 4747 drop")
 	carrying("host1", "host2", 0, 3)
 	ping()
