@@ -18,13 +18,16 @@ func Available() bool {
 		x.HasAVX512VPCLMULQDQ && x.HasBMI2
 }
 
+// powers is how many blocks are hashed before the sum is reduced: those of a full datagram.
+const powers = 96
+
 // schedule is what assembly needs of a key; it knows the offsets.
 type schedule struct {
 	round  [15][16]byte
 	rounds uint64 // 10 or 14
 	_      [8]byte
-	// powers of the hash key, byte-reversed and shifted left by one: the 16th first, the first, then zeros.
-	powers [20][16]byte
+	// powers of the hash key, byte-reversed and shifted left by one: the highest first, the first, then zeros.
+	powers [powers + 4][16]byte
 }
 
 // Key is one AES-GCM key. It is immutable.
@@ -77,10 +80,10 @@ func (s *schedule) hashKey(c cipher.Block) {
 	top := -(hi >> 63) // all ones where the shift carries out
 	hi, lo = hi<<1|lo>>63, lo<<1
 	hi, lo = hi^top&0xc2<<56, lo^top&1
-	one := &s.powers[15]
+	one := &s.powers[powers-1]
 	binary.LittleEndian.PutUint64(one[:], lo)
 	binary.LittleEndian.PutUint64(one[8:], hi)
-	for i := 14; i >= 0; i-- {
+	for i := powers - 2; i >= 0; i-- {
 		multiply(&s.powers[i], &s.powers[i+1], one)
 	}
 }

@@ -5,13 +5,21 @@
 // Offsets in schedule.
 #define ROUNDS 240
 #define POWERS 256
-#define ONE    (POWERS + 15*16)
+#define END    (POWERS + 96*16)
+#define ONE    (END - 16)
+
+// At most this many bytes are hashed with one reduction: with the header before them and the lengths behind they are 96
+// blocks. Of more, PART bytes go first.
+#define MOST 1504
+#define PART 1280
 
 // Registers throughout:
-//   Z16..Z25 round keys 0 to 9, Z26 Z27 Z28 Z30 round keys 10 to 13 (AES-256 only), Z29 the last one
+//   Z16..Z25 round keys 0 to 9, Z29 the last one; Z12 those of rounds 10 to 13 in their turn (AES-256 only)
+//   Z26 Z27 Z28 Z30 what was sealed last, byte-reversed, to be hashed
 //   Z4  four counters, byte-reversed so that they add up in their low words; Z5 what to add
-//   Z6  byte reversal within blocks; Z13 the reduction polynomial
-//   X12 GHASH so far, byte-reversed; Z7 Z8 Z9 low, middle and high of the products of a chunk
+//   Z6  byte reversal within blocks; Z13 the reduction polynomial; X31 the mask of the tag
+//   X12 GHASH so far, byte-reversed, between two parts; Z7 Z8 Z9 low, middle and high of the products since then
+//   DX  the power of the hash key that the next block meets
 
 DATA reverse<>+0(SB)/8, $0x08090a0b0c0d0e0f
 DATA reverse<>+8(SB)/8, $0x0001020304050607
@@ -53,15 +61,37 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 	VPCLMULQDQ $0x10, H, X, T  \
 	VPXORQ     T, MI, MI
 
-// ADDPRODUCT adds the product of X and H to Z7, Z8 and Z9. It uses Z10, Z11, Z14 and Z15.
-#define ADDPRODUCT(X, H) \
-	VPCLMULQDQ $0x00, H, X, Z10     \
-	VPCLMULQDQ $0x11, H, X, Z11     \
-	VPCLMULQDQ $0x01, H, X, Z14     \
-	VPCLMULQDQ $0x10, H, X, Z15     \
-	VPXORQ     Z10, Z7, Z7          \
-	VPXORQ     Z11, Z9, Z9          \
+// LOAD takes the 64 bytes to be opened OFF behind SI, to hash them. KEEP keeps what was sealed for that.
+#define LOAD(OFF) \
+	VMOVDQU64 OFF(SI), Z10 \
+	VPSHUFB   Z6, Z10, Z10
+
+#define KEEP \
+	VPSHUFB Z6, Z0, Z26 \
+	VPSHUFB Z6, Z1, Z27 \
+	VPSHUFB Z6, Z2, Z28 \
+	VPSHUFB Z6, Z3, Z30
+
+// OUTER and INNER multiply B by the powers OFF behind DX and add the product to Z7, Z8 and Z9. They use Z11, Z14 and Z15.
+#define OUTER(B, OFF) \
+	VMOVDQU64  OFF(DX), Z11       \
+	VPCLMULQDQ $0x00, Z11, B, Z14 \
+	VPCLMULQDQ $0x11, Z11, B, Z15 \
+	VPXORQ     Z14, Z7, Z7        \
+	VPXORQ     Z15, Z9, Z9
+
+#define INNER(B) \
+	VPCLMULQDQ $0x01, Z11, B, Z14 \
+	VPCLMULQDQ $0x10, Z11, B, Z15 \
 	VPTERNLOGD $0x96, Z14, Z15, Z8
+
+// ADDONE multiplies X0 by the 16 bytes at H and adds the product to Z7, Z8 and Z9. It uses Z1, Z10, Z11, Z14 and Z15.
+#define ADDONE(H) \
+	VMOVDQU H, X11                     \
+	PRODUCT(X0, X11, X14, X15, X1, X10) \
+	VPXORQ  Z14, Z7, Z7                \
+	VPXORQ  Z15, Z8, Z8                \
+	VPXORQ  Z1, Z9, Z9
 
 // GATHER adds up the four lanes of Z9 into X12. It uses Z10.
 #define GATHER \
@@ -76,11 +106,45 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 	VPADDD  Z5, Z4, Z4   \
 	VPXORQ  Z16, B, B
 
+#define COUNT4 \
+	COUNT(Z0) \
+	COUNT(Z1) \
+	COUNT(Z2) \
+	COUNT(Z3)
+
 #define ROUND4(K) \
 	VAESENC K, Z0, Z0 \
 	VAESENC K, Z1, Z1 \
 	VAESENC K, Z2, Z2 \
 	VAESENC K, Z3, Z3
+
+// LONGER4 is the rounds that only AES-256 has.
+#define LONGER4 \
+	VBROADCASTI32X4 160(AX), Z12 \
+	ROUND4(Z12)                  \
+	VBROADCASTI32X4 176(AX), Z12 \
+	ROUND4(Z12)                  \
+	VBROADCASTI32X4 192(AX), Z12 \
+	ROUND4(Z12)                  \
+	VBROADCASTI32X4 208(AX), Z12 \
+	ROUND4(Z12)
+
+// TEXT4 ends the encryption of the counters and puts 256 bytes of text through them.
+#define TEXT4 \
+	VAESENCLAST Z29, Z0, Z0  \
+	VAESENCLAST Z29, Z1, Z1  \
+	VAESENCLAST Z29, Z2, Z2  \
+	VAESENCLAST Z29, Z3, Z3  \
+	VPXORQ    0(SI), Z0, Z0   \
+	VPXORQ    64(SI), Z1, Z1  \
+	VPXORQ    128(SI), Z2, Z2 \
+	VPXORQ    192(SI), Z3, Z3 \
+	VMOVDQU64 Z0, 0(DI)       \
+	VMOVDQU64 Z1, 64(DI)      \
+	VMOVDQU64 Z2, 128(DI)     \
+	VMOVDQU64 Z3, 192(DI)     \
+	ADDQ      $256, SI        \
+	ADDQ      $256, DI
 
 #define ROUNDS9(R, B) \
 	R(Z17, B) R(Z18, B) R(Z19, B) R(Z20, B) R(Z21, B) R(Z22, B) R(Z23, B) R(Z24, B) R(Z25, B)
@@ -110,11 +174,7 @@ TEXT ·crypt(SB), NOSPLIT, $0-64
 	VBROADCASTI32X4 112(AX), Z23
 	VBROADCASTI32X4 128(AX), Z24
 	VBROADCASTI32X4 144(AX), Z25
-	VBROADCASTI32X4 160(AX), Z26
-	VBROADCASTI32X4 176(AX), Z27
-	VBROADCASTI32X4 192(AX), Z28
-	VBROADCASTI32X4 208(AX), Z30
-	VMOVDQA64       Z26, Z29
+	VBROADCASTI32X4 160(AX), Z29
 	CMPQ            R12, $14
 	JNE             ready
 	VBROADCASTI32X4 224(AX), Z29
@@ -150,30 +210,58 @@ ready:
 	ROUND1(X25, X31)
 	CMPQ    R12, $14
 	JNE     masked
-	ROUND1(X26, X31)
-	ROUND1(X27, X31)
-	ROUND1(X28, X31)
-	ROUND1(X30, X31)
+	VAESENC 160(AX), X31, X31
+	VAESENC 176(AX), X31, X31
+	VAESENC 192(AX), X31, X31
+	VAESENC 208(AX), X31, X31
 
 masked:
 	VAESENCLAST X29, X31, X31
 
-	// The header is one block of associated data.
-	VMOVDQU (R9), X0
-	VPSHUFB X6, X0, X0
-	VMOVDQU ONE(AX), X1
-	PRODUCT(X0, X1, X7, X8, X9, X10)
-	REDUCE(X13, X7, X8, X9, X10)
-	VMOVDQA64 X9, X12
+	// GHASH begins with the header, one block of associated data.
+	VMOVDQU (R9), X12
+	VPSHUFB X6, X12, X12
+	MOVQ    $16, R9
 
-	CMPQ CX, $256
-	JB   tail
+	// Products are added up without reducing them: each block meets the power that says how many blocks follow. What is in
+	// X12 meets that of the first block, the header that of one more.
+part:
+	XORQ R15, R15
+	LEAQ 31(CX), DX
+	CMPQ CX, $MOST
+	JBE  whole
+	LEAQ -PART(CX), R15
+	MOVQ $PART, CX
+	MOVQ $PART, DX
 
-chunk:
-	COUNT(Z0)
-	COUNT(Z1)
-	COUNT(Z2)
-	COUNT(Z3)
+whole:
+	ANDQ   $~15, DX
+	NEGQ   DX
+	LEAQ   END(AX)(DX*1), DX
+	MOVQ   DX, R8
+	SUBQ   R9, R8
+	VMOVDQU (R8), X1
+	PRODUCT(X12, X1, X7, X8, X9, X10)
+	TESTQ  R15, R15
+	JNZ    chunks
+
+	// The lengths in bits, of the header and of the text, are the last block.
+	SHLQ    $3, R13
+	VMOVQ   R13, X0
+	MOVQ    $128, BX
+	VPINSRQ $1, BX, X0, X0
+	ADDONE(ONE(AX))
+
+chunks:
+	MOVQ CX, BX
+	SHRQ $8, BX
+	JZ   tail
+	ANDQ $255, CX
+	TESTQ R11, R11
+	JNZ  open
+
+	// Sealing hashes what came out the time before.
+	COUNT4
 	ROUND4(Z17)
 	ROUND4(Z18)
 	ROUND4(Z19)
@@ -184,76 +272,106 @@ chunk:
 	ROUND4(Z24)
 	ROUND4(Z25)
 	CMPQ R12, $14
-	JNE  last
-	ROUND4(Z26)
-	ROUND4(Z27)
-	ROUND4(Z28)
-	ROUND4(Z30)
+	JNE  sealFirst
+	LONGER4
 
-last:
-	VAESENCLAST Z29, Z0, Z0
-	VAESENCLAST Z29, Z1, Z1
-	VAESENCLAST Z29, Z2, Z2
-	VAESENCLAST Z29, Z3, Z3
+sealFirst:
+	TEXT4
+	KEEP
+	DECQ BX
+	JZ   sealLast
 
-	// GHASH is over the ciphertext: what comes out when sealing, what came in when opening.
-	VMOVDQU64 0(SI), Z7
-	VMOVDQU64 64(SI), Z8
-	VMOVDQU64 128(SI), Z9
-	VMOVDQU64 192(SI), Z10
-	VPXORQ    Z7, Z0, Z0
-	VPXORQ    Z8, Z1, Z1
-	VPXORQ    Z9, Z2, Z2
-	VPXORQ    Z10, Z3, Z3
-	VMOVDQU64 Z0, 0(DI)
-	VMOVDQU64 Z1, 64(DI)
-	VMOVDQU64 Z2, 128(DI)
-	VMOVDQU64 Z3, 192(DI)
-	TESTQ     R11, R11
-	JZ        hash
-	VMOVDQA64 Z7, Z0
-	VMOVDQA64 Z8, Z1
-	VMOVDQA64 Z9, Z2
-	VMOVDQA64 Z10, Z3
+seal:
+	COUNT4
+	ROUND4(Z17)
+	OUTER(Z26, 0)
+	ROUND4(Z18)
+	INNER(Z26)
+	ROUND4(Z19)
+	OUTER(Z27, 64)
+	ROUND4(Z20)
+	INNER(Z27)
+	ROUND4(Z21)
+	OUTER(Z28, 128)
+	ROUND4(Z22)
+	INNER(Z28)
+	ROUND4(Z23)
+	OUTER(Z30, 192)
+	ROUND4(Z24)
+	INNER(Z30)
+	ROUND4(Z25)
+	CMPQ R12, $14
+	JNE  sealText
+	LONGER4
 
-hash:
-	VPSHUFB Z6, Z0, Z0
-	VPXORQ  Z12, Z0, Z0
-	VPSHUFB Z6, Z1, Z1
-	VPSHUFB Z6, Z2, Z2
-	VPSHUFB Z6, Z3, Z3
-	VMOVDQU64 POWERS+0(AX), Z14
-	PRODUCT(Z0, Z14, Z7, Z8, Z9, Z10)
-	VMOVDQU64 POWERS+64(AX), Z0
-	ADDPRODUCT(Z1, Z0)
-	VMOVDQU64 POWERS+128(AX), Z0
-	ADDPRODUCT(Z2, Z0)
-	VMOVDQU64 POWERS+192(AX), Z0
-	ADDPRODUCT(Z3, Z0)
+sealText:
+	ADDQ $256, DX
+	TEXT4
+	KEEP
+	DECQ BX
+	JNZ  seal
+
+sealLast:
+	OUTER(Z26, 0)
+	INNER(Z26)
+	OUTER(Z27, 64)
+	INNER(Z27)
+	OUTER(Z28, 128)
+	INNER(Z28)
+	OUTER(Z30, 192)
+	INNER(Z30)
+	ADDQ $256, DX
+	JMP  rest
+
+	// Opening hashes what goes in, before it may be overwritten.
+open:
+	COUNT4
+	LOAD(0)
+	ROUND4(Z17)
+	OUTER(Z10, 0)
+	ROUND4(Z18)
+	INNER(Z10)
+	LOAD(64)
+	ROUND4(Z19)
+	OUTER(Z10, 64)
+	ROUND4(Z20)
+	INNER(Z10)
+	LOAD(128)
+	ROUND4(Z21)
+	OUTER(Z10, 128)
+	ROUND4(Z22)
+	INNER(Z10)
+	LOAD(192)
+	ROUND4(Z23)
+	OUTER(Z10, 192)
+	ROUND4(Z24)
+	INNER(Z10)
+	ROUND4(Z25)
+	CMPQ R12, $14
+	JNE  openText
+	LONGER4
+
+openText:
+	ADDQ $256, DX
+	TEXT4
+	DECQ BX
+	JNZ  open
+
+rest:
+	TESTQ R15, R15
+	JZ    tail
 	REDUCE(Z13, Z7, Z8, Z9, Z10)
 	GATHER
-
-	ADDQ $256, SI
-	ADDQ $256, DI
-	SUBQ $256, CX
-	CMPQ CX, $256
-	JAE  chunk
+	MOVQ  R15, CX
+	XORQ  R9, R9
+	JMP   part
 
 tail:
 	TESTQ CX, CX
-	JZ    lengths
+	JZ    sum
+	MOVQ  $-1, BX
 
-	// The tail's m blocks meet the powers from m down to 1; zeros behind those leave the missing ones out.
-	LEAQ   15(CX), BX
-	SHRQ   $4, BX
-	SHLQ   $4, BX
-	LEAQ   POWERS+256(AX), DX
-	SUBQ   BX, DX
-	VPXORQ Z7, Z7, Z7
-	VPXORQ Z8, Z8, Z8
-	VPXORQ Z9, Z9, Z9
-	MOVQ   $-1, BX
-
+	// Bytes that the last piece lacks are zeros, whatever power they meet.
 piece:
 	BZHIQ CX, BX, R8
 	KMOVQ R8, K1
@@ -261,48 +379,41 @@ piece:
 	ROUNDS9(ROUND1, Z0)
 	CMPQ  R12, $14
 	JNE   pieceLast
-	ROUND1(Z26, Z0)
-	ROUND1(Z27, Z0)
-	ROUND1(Z28, Z0)
-	ROUND1(Z30, Z0)
+	VBROADCASTI32X4 160(AX), Z12
+	VAESENC Z12, Z0, Z0
+	VBROADCASTI32X4 176(AX), Z12
+	VAESENC Z12, Z0, Z0
+	VBROADCASTI32X4 192(AX), Z12
+	VAESENC Z12, Z0, Z0
+	VBROADCASTI32X4 208(AX), Z12
+	VAESENC Z12, Z0, Z0
 
 pieceLast:
 	VAESENCLAST Z29, Z0, Z0
-	VMOVDQU8.Z  (SI), K1, Z1
-	VPXORQ      Z1, Z0, Z0
+	VMOVDQU8.Z  (SI), K1, Z10
+	VPXORQ      Z10, Z0, Z0
 	VMOVDQU8.Z  Z0, K1, Z0
 	VMOVDQU8    Z0, K1, (DI)
 	TESTQ       R11, R11
-	JZ          pieceHash
-	VMOVDQA64   Z1, Z0
+	JNZ         pieceHash
+	VMOVDQA64   Z0, Z10
 
 pieceHash:
-	VPSHUFB   Z6, Z0, Z0
-	VPXORQ    Z12, Z0, Z0
-	VPXORQ    X12, X12, X12
-	VMOVDQU64 (DX), Z1
-	ADDPRODUCT(Z0, Z1)
+	VPSHUFB   Z6, Z10, Z10
+	OUTER(Z10, 0)
+	INNER(Z10)
 	ADDQ      $64, SI
 	ADDQ      $64, DI
 	ADDQ      $64, DX
 	SUBQ      $64, CX
 	JA        piece
+
+sum:
 	REDUCE(Z13, Z7, Z8, Z9, Z10)
 	GATHER
-
-lengths:
-	SHLQ    $3, R13
-	VPXORQ  X0, X0, X0
-	VPINSRQ $0, R13, X0, X0
-	MOVQ    $128, BX
-	VPINSRQ $1, BX, X0, X0
-	VPXORQ  X12, X0, X0
-	VMOVDQU ONE(AX), X1
-	PRODUCT(X0, X1, X7, X8, X9, X10)
-	REDUCE(X13, X7, X8, X9, X10)
-	VPSHUFB X6, X9, X9
-	VPXORQ  X31, X9, X9
-	VMOVDQU X9, (R10)
+	VPSHUFB X6, X12, X12
+	VPXORQ  X31, X12, X12
+	VMOVDQU X12, (R10)
 	VZEROUPPER
 	RET
 
