@@ -56,13 +56,19 @@ func (c *Coalescer) Open() (grown Frame, headers, payload int) {
 	return c.grown, c.row.payload, c.row.size
 }
 
-// Grow is Add for a packet whose payload lies at the end of what Open returned, which makes it a place for its headers that
-// the caller has borrowed and must put right afterwards. It reports false, and does nothing, where the packet does not follow.
-func (c *Coalescer) Grow(p *Packet) bool {
-	if c.grown == nil || !c.row.add(p) {
+// Grow is Add for a frame with these marks (OffloadLen bytes), whose payload lies at the end of what Open returned, which
+// makes it a place for its headers that the caller has borrowed and must put right afterwards. It reports false, and does
+// nothing, where the packet does not follow.
+func (c *Coalescer) Grow(marks []byte, f Frame, hops uint8) bool {
+	if c.grown == nil {
 		return false
 	}
-	c.grown = c.grown[:len(c.grown)+len(p.Frame)-c.row.payload]
+	if !c.row.next(marks, f, hops) {
+		if o, err := ParseOffload(marks); err != nil || !c.row.add(&Packet{Frame: f, Offload: o, Hops: hops}) {
+			return false
+		}
+	}
+	c.grown = c.grown[:len(c.grown)+len(f)-c.row.payload]
 	return true
 }
 
@@ -135,10 +141,11 @@ type run struct {
 	length uint16
 	ended  bool // the last added can only be a last piece
 
-	ipFixed uint64          // the IPv4 header's sum without length, identification and checksum
-	same    [maxHeader]byte // ones where the headers of all pieces are the same; as long as words needs
-	words   int             // of 8 bytes, in the headers
-	expect  [maxHeader]byte // the headers that the next piece has if it is none of the last
+	ipFixed uint64           // the IPv4 header's sum without length, identification and checksum
+	same    [maxHeader]byte  // ones where the headers of all pieces are the same; as long as words needs
+	words   int              // of 8 bytes, in the headers
+	expect  [maxHeader]byte  // the headers that the next piece has if it is none of the last
+	marks   [OffloadLen]byte // those of the first
 }
 
 // start reads the first segment of a row; false where it stays alone.
@@ -174,6 +181,7 @@ func (r *run) start(p Packet, udp bool) bool {
 	if r.flags&^joinFlags != 0 || r.flags&lastFlags != 0 || !r.whole(&r.first) {
 		return false
 	}
+	p.Offload.Put(r.marks[:])
 	copy(r.expect[:], f[:h.payload])
 	binary.BigEndian.PutUint16(r.expect[h.l4+h.checksumOffset():], replace16(r.pseudo, r.length, r.length))
 	if h.proto == protoTCP {
@@ -235,16 +243,15 @@ func (r *run) whole(p *Packet) bool {
 
 // add takes the next segment into the row, or reports false and leaves the row as it was.
 func (r *run) add(p *Packet) bool {
+	var marks [OffloadLen]byte
+	p.Offload.Put(marks[:])
+	if r.next(marks[:], p.Frame, p.Hops) {
+		return true
+	}
 	f := p.Frame
 	size := len(f) - r.payload
 	if r.ended || size <= 0 || size > r.size || len(r.first.Frame)+r.total+size-r.size-r.l3 > maxIP || p.Hops != r.first.Hops {
 		return false
-	}
-	if size == r.size && p.Offload == r.first.Offload && r.n < maxJoined && bytes.Equal(f[:r.payload], r.expect[:r.payload]) {
-		r.n++
-		r.total += size
-		r.expectNext()
-		return true
 	}
 	if !r.sameHeaders(f) || !r.whole(p) {
 		return false
@@ -264,6 +271,18 @@ func (r *run) add(p *Packet) bool {
 	r.last = flags & lastFlags
 	r.total += size
 	r.ended = size < r.size || flags&lastFlags != 0
+	r.expectNext()
+	return true
+}
+
+// next is add for a segment that is just what is expected: most are.
+func (r *run) next(marks []byte, f Frame, hops uint8) bool {
+	if r.ended || len(f) != r.payload+r.size || r.n >= maxJoined || hops != r.first.Hops || len(r.first.Frame)+r.total-r.l3 > maxIP ||
+		string(marks) != string(r.marks[:]) || !bytes.Equal(f[:r.payload], r.expect[:r.payload]) {
+		return false
+	}
+	r.n++
+	r.total += r.size
 	r.expectNext()
 	return true
 }

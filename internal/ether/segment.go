@@ -14,7 +14,7 @@ type Segmenter struct {
 	// Headroom is how many bytes emit may write in front of a piece: at most 64.
 	Headroom int
 
-	header [maxHeader]byte               // the headers of the super-frame
+	header [maxHeader]byte               // the headers of the super-frame; from the second piece on those of one in the middle
 	saved  [maxHeadroom + maxHeader]byte // what the headers of the current piece, and its headroom, lie over
 	piece  Packet
 	roomy  []byte // the piece with its headroom; nil where it has none
@@ -37,14 +37,15 @@ var errNoRoom = errors.New("cannot segment: the headers leave no room for payloa
 // segment is one super-frame being cut.
 type segment struct {
 	headers
-	size    int    // bytes of payload in each piece but the last
-	total   int    // bytes of payload
-	pseudo  uint16 // the pseudo-header's sum, for the length of the super-frame
-	length  uint16 // that length: the transport header and the whole payload
-	id      uint16 // IPv4 identification of the first piece
-	seq     uint32 // TCP sequence number of the first piece
-	flags   byte   // TCP flags of the super-frame
-	ipFixed uint64 // the IPv4 header's sum without length, identification and checksum
+	marks   Offload // of each piece
+	size    int     // bytes of payload in each piece but the last
+	total   int     // bytes of payload
+	pseudo  uint16  // the pseudo-header's sum, for the length of the super-frame
+	length  uint16  // that length: the transport header and the whole payload
+	id      uint16  // IPv4 identification of the first piece
+	seq     uint32  // TCP sequence number of the first piece
+	flags   byte    // TCP flags of the super-frame
+	ipFixed uint64  // the IPv4 header's sum without length, identification and checksum
 }
 
 // Segment cuts the packet into frames and hands each to emit. TCP is cut finer than the packet's GSOSize where
@@ -75,6 +76,12 @@ func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
 	}
 	c.read(p.Frame)
 	copy(s.header[:], p.Frame[:h.payload])
+	c.marks = Offload{
+		Flags:      NeedsChecksum,
+		HdrLen:     uint16(h.payload),
+		CsumStart:  uint16(h.l4),
+		CsumOffset: uint16(h.checksumOffset()),
+	}
 	for at, n := 0, 0; at < c.total || n == 0; at, n = at+c.size, n+1 {
 		s.emit(p, &c, at, n, emit)
 	}
@@ -94,18 +101,17 @@ func (s *Segmenter) emit(p *Packet, c *segment, at, n int, emit func(*Packet)) {
 	if room > 0 {
 		s.roomy = roomy
 	}
-	copy(frame, s.header[:c.payload])
-	c.write(frame, at, n, size)
-	s.piece = Packet{
-		Frame: frame,
-		Offload: Offload{
-			Flags:      NeedsChecksum,
-			HdrLen:     uint16(c.payload),
-			CsumStart:  uint16(c.l4),
-			CsumOffset: uint16(c.checksumOffset()),
-		},
-		Hops: p.Hops,
+	if n > 1 && end < len(p.Frame) {
+		c.proceed(&s.header, at, n)
+		copy(frame, s.header[:c.payload])
+	} else {
+		copy(frame, s.header[:c.payload])
+		c.write(frame, at, n, size)
+		if n == 1 {
+			copy(s.header[:], frame[:c.payload])
+		}
 	}
+	s.piece = Packet{Frame: frame, Offload: c.marks, Hops: p.Hops}
 	emit(&s.piece)
 	copy(roomy, saved)
 	s.roomy = nil
@@ -124,6 +130,19 @@ func (c *segment) read(f Frame) {
 		sum := sumBytes(0, f[c.l3:c.l3+2])
 		sum = sumBytes(sum, f[c.l3+6:c.l3+10])
 		c.ipFixed = uint64(fold(sumBytes(sum, f[c.l3+12:c.l4])))
+	}
+}
+
+// proceed makes the headers of an earlier piece, neither the first nor the last, those of piece n, another such.
+func (c *segment) proceed(header *[maxHeader]byte, at, n int) {
+	h := header[:c.payload]
+	if !c.v6 {
+		id := c.id + uint16(n)
+		binary.BigEndian.PutUint16(h[c.l3+4:], id)
+		binary.BigEndian.PutUint16(h[c.l3+10:], ^fold(c.ipFixed+uint64(c.payload+c.size-c.l3)+uint64(id)))
+	}
+	if c.proto == protoTCP {
+		binary.BigEndian.PutUint32(h[c.l4+4:], c.seq+uint32(at))
 	}
 }
 

@@ -42,11 +42,8 @@ func (r *receiver) openAhead(l *Link, d []byte, h header, from netip.AddrPort) b
 
 // follows takes an opened datagram that carries nothing but the next piece, whose payload lies in its place.
 func (r *receiver) follows(body []byte, headers int) bool {
-	rec, rest, err := parseRecord(body)
-	if err != nil || rec.flags != recOffload || len(rest) > 0 && rest[0] != recPadding || len(rec.bytes) <= headers || rec.hops > maxHops {
-		return false
-	}
-	if !r.pkts.Grow(&ether.Packet{Frame: rec.bytes, Offload: rec.offload, Hops: rec.hops}) {
+	marks, frame, hops, ok := pieceOf(body)
+	if !ok || len(frame) <= headers || hops > maxHops || !r.pkts.Grow(marks, frame, hops) {
 		return false
 	}
 	r.grown++

@@ -43,9 +43,8 @@ type header struct {
 }
 
 func (h header) put(b []byte) {
-	b[0], b[1] = byte(h.kind), h.epoch
-	binary.BigEndian.PutUint16(b[2:], h.lane)
-	binary.BigEndian.PutUint32(b[4:], uint32(h.link))
+	_ = b[headerLen-1]
+	binary.BigEndian.PutUint64(b, uint64(h.kind)<<56|uint64(h.epoch)<<48|uint64(h.lane)<<32|uint64(h.link))
 	binary.BigEndian.PutUint64(b[8:], h.counter)
 }
 
@@ -54,9 +53,10 @@ func parseHeader(d []byte) (h header, ok bool) {
 	if len(d) < headerLen+tagLen || len(d) > sizeLargest { // nobody sends longer ones: it bounds what pieces of frames take up
 		return header{}, false
 	}
+	first := binary.BigEndian.Uint64(d)
 	h = header{
-		kind: dgramType(d[0]), epoch: d[1],
-		lane: binary.BigEndian.Uint16(d[2:]), link: LinkID(binary.BigEndian.Uint32(d[4:])), counter: binary.BigEndian.Uint64(d[8:]),
+		kind: dgramType(first >> 56), epoch: uint8(first >> 48), lane: uint16(first >> 32), link: LinkID(first),
+		counter: binary.BigEndian.Uint64(d[8:]),
 	}
 	known := h.kind == dgramRecords && h.lane < maxLanes || h.kind == dgramHouse && h.lane >= houseLane-MaxExtraPorts
 	return h, known && h.counter != 0

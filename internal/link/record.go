@@ -81,6 +81,26 @@ func putHead(b []byte, r record, size int) int {
 	return n
 }
 
+// putPieceHead is putHead for a piece of a super-frame, which has marks and nothing else.
+func putPieceHead(b []byte, hops uint8, marks *ether.Offload, size int) {
+	b[0], b[1] = recOffload, hops
+	binary.BigEndian.PutUint16(b[2:], uint16(size))
+	marks.Put(b[recordHead:])
+}
+
+// pieceOf reads the record of a piece of a super-frame that is alone in its datagram but for padding; false where there is
+// something else.
+func pieceOf(b []byte) (marks, frame []byte, hops uint8, ok bool) {
+	if len(b) < pieceRoom || b[0] != recOffload {
+		return nil, nil, 0, false
+	}
+	end := pieceRoom + int(binary.BigEndian.Uint16(b[2:]))
+	if end > len(b) || end < len(b) && b[end] != recPadding {
+		return nil, nil, 0, false
+	}
+	return b[recordHead:pieceRoom:pieceRoom], b[pieceRoom:end], b[1], true
+}
+
 // recordSize is the length of the record at the start of b, once enough of b has arrived to say so (else 0).
 func recordSize(b []byte) int {
 	if len(b) < recordHead {

@@ -91,7 +91,7 @@ func (o *outbox) segment(p *ether.Packet) {
 		return
 	}
 	o.made++
-	putHead(text, record{hops: o.hops, offload: p.Offload}, len(p.Frame))
+	putPieceHead(text, o.hops, &p.Offload, len(p.Frame))
 	if o.n > o.at {
 		o.closeDatagram(true)
 	}
