@@ -17,9 +17,10 @@ import (
 type queue struct {
 	fd   int
 	wake int // event counter of the whole port, readable once it closes
-	// look is how long wait waits at most, or 0 for ever; idle is whether it did. Both belong to the reader.
-	look time.Duration
-	idle bool
+	// look is how long wait waits at most, or 0 for ever; idle is whether it did. These and vigil belong to the reader.
+	look  time.Duration
+	idle  bool
+	vigil vigil
 }
 
 // wait returns once the descriptor is readable or has an error to tell, or nothing came for as long as look says.
@@ -49,10 +50,11 @@ func (k *queue) wait() error {
 	}
 }
 
-// fill reads packets with receive until none waits or the batch is full; it waits for the first.
+// fill reads packets with receive until none waits or the batch is full; it looks or waits for the first.
 // receive reads one packet into the batch and may find it not worth taking.
 func (k *queue) fill(b *Batch, receive func(*queue, *Batch) error) error {
 	b.reset()
+	looking := false
 	for {
 		// Bounded, so that a flood of what is not worth taking does not hide that the port closes.
 		for tries := 0; b.room() && tries < 2*b.max; tries++ {
@@ -67,9 +69,20 @@ func (k *queue) fill(b *Batch, receive func(*queue, *Batch) error) error {
 		if len(b.Packets) > 0 {
 			return nil
 		}
+		now := time.Now()
+		if !looking {
+			k.vigil.begin(now)
+			looking = true
+		}
+		if k.vigil.more(now) {
+			giveWay()
+			continue
+		}
 		if err := k.wait(); err != nil {
 			return err
 		}
+		k.vigil.woke(time.Now())
+		looking = false
 	}
 }
 
