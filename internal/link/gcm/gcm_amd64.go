@@ -28,6 +28,8 @@ type schedule struct {
 	_      [8]byte
 	// powers of the hash key, byte-reversed and shifted left by one: the highest first, the first, then zeros.
 	powers [powers + 4][16]byte
+	// of each of them the sum of its halves, twice.
+	halves [powers + 4][16]byte
 }
 
 // Key is one AES-GCM key. It is immutable.
@@ -85,6 +87,12 @@ func (s *schedule) hashKey(c cipher.Block) {
 	binary.LittleEndian.PutUint64(one[8:], hi)
 	for i := powers - 2; i >= 0; i-- {
 		multiply(&s.powers[i], &s.powers[i+1], one)
+	}
+	for i := range s.halves {
+		p := &s.powers[i]
+		sum := binary.LittleEndian.Uint64(p[:]) ^ binary.LittleEndian.Uint64(p[8:])
+		binary.LittleEndian.PutUint64(s.halves[i][:], sum)
+		binary.LittleEndian.PutUint64(s.halves[i][8:], sum)
 	}
 }
 

@@ -7,6 +7,7 @@
 #define POWERS 256
 #define END    (POWERS + 96*16)
 #define ONE    (END - 16)
+#define HALVES (96+4)*16 // from a power to the sum of its halves
 
 // At most this many bytes are hashed with one reduction: with the header before them and the lengths behind they are 96
 // blocks. Of more, PART bytes go first.
@@ -72,7 +73,8 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 	VPSHUFB Z6, Z2, Z28 \
 	VPSHUFB Z6, Z3, Z30
 
-// OUTER and INNER multiply B by the powers OFF behind DX and add the product to Z7, Z8 and Z9. They use Z11, Z14 and Z15.
+// OUTER and INNER multiply B by the powers OFF behind DX, as Karatsuba does: they add the product of the low halves to Z7, that
+// of the high halves to Z9, and that of the sums of both to Z8. They use Z11, Z14 and Z15.
 #define OUTER(B, OFF) \
 	VMOVDQU64  OFF(DX), Z11       \
 	VPCLMULQDQ $0x00, Z11, B, Z14 \
@@ -80,10 +82,14 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 	VPXORQ     Z14, Z7, Z7        \
 	VPXORQ     Z15, Z9, Z9
 
-#define INNER(B) \
-	VPCLMULQDQ $0x01, Z11, B, Z14 \
-	VPCLMULQDQ $0x10, Z11, B, Z15 \
-	VPTERNLOGD $0x96, Z14, Z15, Z8
+#define INNER(B, OFF) \
+	VPSHUFD    $0x4e, B, Z14                    \
+	VPXORQ     B, Z14, Z14                      \
+	VPCLMULQDQ $0x00, (HALVES+OFF)(DX), Z14, Z14 \
+	VPXORQ     Z14, Z8, Z8
+
+// MIDDLE makes of Z8 the middle of the products, or of that what INNER adds to.
+#define MIDDLE VPTERNLOGD $0x96, Z7, Z9, Z8
 
 // ADDONE multiplies X0 by the 16 bytes at H and adds the product to Z7, Z8 and Z9. It uses Z1, Z10, Z11, Z14 and Z15.
 #define ADDONE(H) \
@@ -243,7 +249,7 @@ whole:
 	VMOVDQU (R8), X1
 	PRODUCT(X12, X1, X7, X8, X9, X10)
 	TESTQ  R15, R15
-	JNZ    chunks
+	JNZ    middle
 
 	// The lengths in bits, of the header and of the text, are the last block.
 	SHLQ    $3, R13
@@ -252,7 +258,8 @@ whole:
 	VPINSRQ $1, BX, X0, X0
 	ADDONE(ONE(AX))
 
-chunks:
+middle:
+	MIDDLE
 	MOVQ CX, BX
 	SHRQ $8, BX
 	JZ   tail
@@ -286,19 +293,19 @@ seal:
 	ROUND4(Z17)
 	OUTER(Z26, 0)
 	ROUND4(Z18)
-	INNER(Z26)
+	INNER(Z26, 0)
 	ROUND4(Z19)
 	OUTER(Z27, 64)
 	ROUND4(Z20)
-	INNER(Z27)
+	INNER(Z27, 64)
 	ROUND4(Z21)
 	OUTER(Z28, 128)
 	ROUND4(Z22)
-	INNER(Z28)
+	INNER(Z28, 128)
 	ROUND4(Z23)
 	OUTER(Z30, 192)
 	ROUND4(Z24)
-	INNER(Z30)
+	INNER(Z30, 192)
 	ROUND4(Z25)
 	CMPQ R12, $14
 	JNE  sealText
@@ -313,13 +320,13 @@ sealText:
 
 sealLast:
 	OUTER(Z26, 0)
-	INNER(Z26)
+	INNER(Z26, 0)
 	OUTER(Z27, 64)
-	INNER(Z27)
+	INNER(Z27, 64)
 	OUTER(Z28, 128)
-	INNER(Z28)
+	INNER(Z28, 128)
 	OUTER(Z30, 192)
-	INNER(Z30)
+	INNER(Z30, 192)
 	ADDQ $256, DX
 	JMP  rest
 
@@ -330,22 +337,22 @@ open:
 	ROUND4(Z17)
 	OUTER(Z10, 0)
 	ROUND4(Z18)
-	INNER(Z10)
+	INNER(Z10, 0)
 	LOAD(64)
 	ROUND4(Z19)
 	OUTER(Z10, 64)
 	ROUND4(Z20)
-	INNER(Z10)
+	INNER(Z10, 64)
 	LOAD(128)
 	ROUND4(Z21)
 	OUTER(Z10, 128)
 	ROUND4(Z22)
-	INNER(Z10)
+	INNER(Z10, 128)
 	LOAD(192)
 	ROUND4(Z23)
 	OUTER(Z10, 192)
 	ROUND4(Z24)
-	INNER(Z10)
+	INNER(Z10, 192)
 	ROUND4(Z25)
 	CMPQ R12, $14
 	JNE  openText
@@ -360,6 +367,7 @@ openText:
 rest:
 	TESTQ R15, R15
 	JZ    tail
+	MIDDLE
 	REDUCE(Z13, Z7, Z8, Z9, Z10)
 	GATHER
 	MOVQ  R15, CX
@@ -401,7 +409,7 @@ pieceLast:
 pieceHash:
 	VPSHUFB   Z6, Z10, Z10
 	OUTER(Z10, 0)
-	INNER(Z10)
+	INNER(Z10, 0)
 	ADDQ      $64, SI
 	ADDQ      $64, DI
 	ADDQ      $64, DX
@@ -409,6 +417,7 @@ pieceHash:
 	JA        piece
 
 sum:
+	MIDDLE
 	REDUCE(Z13, Z7, Z8, Z9, Z10)
 	GATHER
 	VPSHUFB X6, X12, X12
