@@ -50,7 +50,12 @@ func (t *Table) Do(ctx context.Context, trial Trial) error {
 
 // found notes one value.
 func (t *Table) found(what string, value float64, aim string) {
-	t.Findings = append(t.Findings, report.Finding{Trial: t.trial, What: what, Values: []float64{value}, Aim: aim})
+	t.foundAll(what, []float64{value}, aim)
+}
+
+// foundAll notes what was measured several times.
+func (t *Table) foundAll(what string, values []float64, aim string) {
+	t.Findings = append(t.Findings, report.Finding{Trial: t.trial, What: what, Values: values, Aim: aim})
 }
 
 // wire makes a namespace of its own and joins it to another by a wire with the subnet 10.9.nr.0/24, whose .1 is in from.
