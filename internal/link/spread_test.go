@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,8 +72,21 @@ func TestLanesHavePortsOfTheirOwn(t *testing.T) {
 		w.doorB.mu.Lock()
 		w.doorB.heard = map[netip.AddrPort]int{}
 		w.doorB.mu.Unlock()
-		sendLanes(out, 0, 100)
+		var said atomic.Int64
+		w.doorB.meddle(func(d []byte) int {
+			if dgramType(d[0]) == dgramHouse && binary.BigEndian.Uint16(d[2:]) == houseLane {
+				said.Add(1)
+			}
+			return 1
+		})
+		for i := range 100 {
+			sendLanes(out, i, 1)
+			time.Sleep(time.Millisecond)
+		}
 		inOrder(t, w.b, 100)
+		if n := said.Load(); n > 4 {
+			t.Errorf("the receiver asked %d times whether the peer has moved", n)
+		}
 		w.doorB.mu.Lock()
 		defer w.doorB.mu.Unlock()
 		busy := 0
