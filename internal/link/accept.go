@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -20,7 +21,7 @@ import (
 type awaitedFrames struct {
 	peer   string
 	ticket []byte
-	conn   chan net.Conn // room for one
+	conn   chan *tls.Conn // room for one
 }
 
 func (e *Endpoint) acceptQUIC() {
@@ -224,20 +225,24 @@ func (e *Endpoint) answerTCP(raw net.Conn, known func()) {
 	ctx, cancel := context.WithTimeout(e.ctx, setupTimeout)
 	defer cancel()
 	id := e.identity.Load()
-	cfg := id.TLS("", alpnControl, alpnFrames)
+	protocols := append([]string{alpnControl}, e.frames...)
+	cfg := id.TLS("", protocols...)
 	if e.cfg.Join != nil {
-		cfg = id.ServerTLS(alpnControl, alpnFrames)
+		cfg = id.ServerTLS(protocols...)
 	}
-	conn := tls.Server(&batchConn{Conn: raw}, cfg)
+	conn := tls.Server(&tlsConn{Conn: raw, careful: true}, cfg)
 	err := conn.HandshakeContext(ctx)
 	cs := conn.ConnectionState()
+	if cs.NegotiatedProtocol != alpnSealed {
+		tlsAlone(conn)
+	}
 	switch {
 	case err != nil:
 	case cs.NegotiatedProtocol == pki.ALPNJoin:
 		defer context.AfterFunc(e.ctx, func() { abort(conn) })()
 		e.cfg.Join(conn)
 		return
-	case cs.NegotiatedProtocol == alpnControl || cs.NegotiatedProtocol == alpnFrames:
+	case slices.Contains(protocols, cs.NegotiatedProtocol):
 		known()
 		err = e.answerPeer(ctx, conn, &cs)
 	default:
@@ -260,7 +265,7 @@ func (e *Endpoint) answerPeer(ctx context.Context, conn *tls.Conn, cs *tls.Conne
 		return err
 	}
 	defer end()
-	if cs.NegotiatedProtocol == alpnFrames {
+	if cs.NegotiatedProtocol != alpnControl {
 		return e.answerFrames(ctx, conn)
 	}
 	return e.answerControl(ctx, conn)
@@ -275,19 +280,19 @@ func (e *Endpoint) answerControl(ctx context.Context, conn *tls.Conn) error {
 		e.refuse(conn, err, func(string) { abort(conn) })
 		return nil
 	}
-	w := &awaitedFrames{peer: b.peer, ticket: b.session.ticket, conn: make(chan net.Conn, 1)}
+	w := &awaitedFrames{peer: b.peer, ticket: b.session.ticket, conn: make(chan *tls.Conn, 1)}
 	e.await(b.mine, w)
 	defer e.await(b.mine, nil)
 	if err := writeMessage(conn, msgWelcome, welcome{link: b.mine, cipher: b.cipher}.encode()); err != nil {
 		return err
 	}
-	var frames net.Conn
+	var frames *tls.Conn
 	select {
 	case frames = <-w.conn:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	b.remote, b.control, b.stream = addrPort(conn.RemoteAddr()), newControl(conn, func(string) { abort(conn) }), newFrameStream(frames)
+	b.remote, b.control, b.stream = addrPort(conn.RemoteAddr()), newControl(conn, func(string) { abort(conn) }), framesOver(frames)
 	l, err := e.newLink(b)
 	if err == nil {
 		err = e.admit(l)
@@ -356,7 +361,7 @@ func (e *Endpoint) answerFrames(ctx context.Context, conn *tls.Conn) error {
 }
 
 // bring hands a proved frames connection over, if its session still waits.
-func (e *Endpoint) bring(id LinkID, w *awaitedFrames, conn net.Conn) error {
+func (e *Endpoint) bring(id LinkID, w *awaitedFrames, conn *tls.Conn) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.awaited[id] == w {

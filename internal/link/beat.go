@@ -41,7 +41,7 @@ type houseOut struct {
 // sendHouse seals a message of at least size bytes of datagram (0 = as short as it is). Losing it is no failure.
 func (l *Link) sendHouse(size int, put func([]byte) int) {
 	if l.stream != nil {
-		l.stream.house(put)
+		l.stream.house(l, put)
 		return
 	}
 	l.sendHouseTo(*l.remote.Load(), size, put)
@@ -106,7 +106,7 @@ func (l *Link) keep() {
 				l.end(errNarrow, false)
 				continue
 			}
-			if sent := l.datagramsSent(); sent-base >= l.e.cfg.EpochDatagrams || now.Sub(turned) >= l.e.cfg.EpochTime {
+			if sent := l.datagramsSealed(); sent-base >= l.e.cfg.EpochDatagrams || now.Sub(turned) >= l.e.cfg.EpochTime {
 				if l.turn() {
 					base, turned = sent, now
 				}
@@ -150,8 +150,20 @@ func (l *Link) turn() bool {
 		l.end(err, false)
 		return false
 	}
+	if l.stream != nil {
+		l.stream.turn(l, next)
+		return true
+	}
 	l.tx.Store(next)
 	return true
+}
+
+// datagramsSealed is how much our keys have sealed, in datagrams.
+func (l *Link) datagramsSealed() uint64 {
+	if l.stream != nil {
+		return l.stream.sealedBlocks() * blockEpoch
+	}
+	return l.datagramsSent()
 }
 
 // clear takes a dead link down: says bye, closes what carries it, and takes it out of the endpoint's tables.

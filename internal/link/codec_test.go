@@ -371,7 +371,7 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte{recPadding, 0, 0, 0}, uint16(1))
 	f.Fuzz(func(t *testing.T, in []byte, cut uint16) {
 		l := shortCircuit(t, AES128, func(int, *Link, []ether.Packet) {})
-		l.stream = newFrameStream(nil)
+		l.stream = newFrameStream(nil, false)
 		whole, used, parting, err := l.streamRecords(in, nil)
 		if used > len(in) {
 			t.Fatalf("%d of %d bytes were used", used, len(in))

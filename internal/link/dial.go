@@ -310,7 +310,7 @@ func (e *Endpoint) callTCP(ctx context.Context, t Target, to netip.AddrPort, why
 	if err != nil {
 		return nil, err
 	}
-	frames, err := e.connect(ctx, to, t.Peer, alpnFrames)
+	frames, err := e.connect(ctx, to, t.Peer, e.frames...)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +326,7 @@ func (e *Endpoint) callTCP(ctx context.Context, t Target, to netip.AddrPort, why
 	if _, err := expect(frames, msgOpened); err != nil {
 		return nil, err
 	}
-	b.why, b.remote, b.control, b.stream = why, to, newControl(ctl, func(string) { abort(ctl) }), newFrameStream(frames)
+	b.why, b.remote, b.control, b.stream = why, to, newControl(ctl, func(string) { abort(ctl) }), framesOver(frames)
 	if l, err = e.newLink(b); err != nil {
 		return nil, err
 	}
@@ -347,15 +347,18 @@ func closeUnless(err *error, conn net.Conn) {
 	}
 }
 
-func (e *Endpoint) connect(ctx context.Context, to netip.AddrPort, peer, alpn string) (*tls.Conn, error) {
+func (e *Endpoint) connect(ctx context.Context, to netip.AddrPort, peer string, alpn ...string) (*tls.Conn, error) {
 	raw, err := e.cfg.Net.DialTCP(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(&batchConn{Conn: raw}, e.identity.Load().TLS(peer, alpn))
+	conn := tls.Client(&tlsConn{Conn: raw, careful: true}, e.identity.Load().TLS(peer, alpn...))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, err
+	}
+	if conn.ConnectionState().NegotiatedProtocol != alpnSealed {
+		tlsAlone(conn)
 	}
 	return conn, nil
 }

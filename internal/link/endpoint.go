@@ -26,8 +26,12 @@ import (
 const (
 	alpnQUIC    = "vnet/1"
 	alpnControl = "vnet/1-control" // tcp carrier: the control stream
-	alpnFrames  = "vnet/1-frames"  // tcp carrier: the frames
+	alpnSealed  = "vnet/1-sealed"  // tcp carrier: the frames, in blocks of our own
+	alpnFrames  = "vnet/1-frames"  // tcp carrier: the frames, sealed by TLS: with a peer that knows of nothing else
 )
+
+// framesALPN are the protocols of a frames connection, the better first.
+func framesALPN() []string { return []string{alpnSealed, alpnFrames} }
 
 const (
 	quicClosed = quic.ApplicationErrorCode(0) // the link was closed in order; the text says why
@@ -106,6 +110,7 @@ type Endpoint struct {
 	lanes    []*outbox // each its worker's
 	inlets   []*inlet  // one a socket
 	usher    *usher
+	frames   []string // framesALPN, or what a version before knew
 
 	// Set by Run before ready is closed.
 	ctx       context.Context // ends with Run
@@ -135,7 +140,7 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		cfg: cfg, ready: make(chan struct{}), usher: newUsher(),
+		cfg: cfg, ready: make(chan struct{}), usher: newUsher(), frames: framesALPN(),
 		sessions: make(map[*Link]struct{}), lingers: make(map[*Link]*time.Timer), awaited: make(map[LinkID]*awaitedFrames),
 	}
 	e.identity.Store(cfg.Identity)
@@ -285,6 +290,14 @@ func (e *Endpoint) admit(l *Link) error {
 	}
 	if !l.dialled {
 		if err := e.usher.link(l.account); err != nil {
+			return err
+		}
+	}
+	if l.stream != nil {
+		if err := l.stream.open(); err != nil {
+			if !l.dialled {
+				e.usher.unlink(l.account)
+			}
 			return err
 		}
 	}

@@ -51,6 +51,13 @@ func issue(t testing.TB, ca *pki.CA, name string) *pki.Identity {
 // newSite runs an endpoint until the returned stop, which waits for it.
 func newSite(t testing.TB, id *pki.Identity, net Net, at string, change func(*Config)) (*site, func()) {
 	t.Helper()
+	s := makeSite(t, id, net, at, change)
+	return s, s.run(t)
+}
+
+// makeSite makes an endpoint that does not run yet.
+func makeSite(t testing.TB, id *pki.Identity, net Net, at string, change func(*Config)) *site {
+	t.Helper()
 	s := &site{accepted: make(chan *Link, 16), grew: make(chan struct{}, 1), keep: true}
 	cfg := Config{Identity: id, Net: net, Listen: netip.MustParseAddrPort(at), FirstLane: 1, Receive: s.receive, Accept: s.accept}
 	if change != nil {
@@ -61,15 +68,20 @@ func newSite(t testing.TB, id *pki.Identity, net Net, at string, change func(*Co
 		t.Fatal(err)
 	}
 	s.Endpoint = e
+	return s
+}
+
+func (s *site) run(t testing.TB) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
+	go func() { ended <- s.Run(ctx) }()
 	select {
-	case <-e.Ready():
+	case <-s.Ready():
 	case err := <-ended:
 		t.Fatal(err)
 	}
-	return s, func() {
+	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)

@@ -13,6 +13,7 @@ const (
 	houseProbe  = 2 // asks for an answer of the same size
 	houseAnswer = 3
 	houseBye    = 4 // the sender closes the link
+	houseTurn   = 5 // in the last record of a block: the blocks that follow are sealed with the next epoch's key
 )
 
 var errHouse = errors.New("house message is malformed")

@@ -68,7 +68,7 @@ func (k Kernel) openSocket(at netip.AddrPort, shared bool) (*udpSocket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	s := &udpSocket{fd: fd, v6: family == unix.AF_INET6}
+	s := &udpSocket{descriptor: descriptor{fd: fd}, v6: family == unix.AF_INET6}
 	s.users.Store(1)
 	if err := k.prepare(s, at, shared); err != nil {
 		unix.Close(fd)
@@ -216,15 +216,20 @@ func zoneID(a netip.Addr) uint32 {
 // udpSocket is one UDP socket of the kernel. Reading blocks the calling thread: a wake-up through Go's poller costs 60 µs of
 // every request-response (measured, docs/performance.md).
 type udpSocket struct {
-	fd       int
+	descriptor
 	v6       bool
 	local    netip.AddrPort
 	gso      offload      // several datagrams a call
 	gro      offload      // several datagrams as one
 	unmarked atomic.Int64 // until when there may be some without their size, Unix ns; 0 = never
-	closed   atomic.Bool
-	users    atomic.Int32          // calls in progress, plus one until Close: the last to leave closes fd
-	pace     pace                  // its reader's
-	watch    atomic.Pointer[watch] // made by its reader, closed with fd
-	reader   reader                // owned by the one goroutine that reads
+	reader   reader       // owned by the one goroutine that reads
+}
+
+// descriptor is a socket in which one goroutine at a time reads, blocking, and others write. One that is open has users 1.
+type descriptor struct {
+	fd     int
+	closed atomic.Bool
+	users  atomic.Int32          // calls in progress, plus one until Close: the last to leave closes fd
+	pace   pace                  // its reader's
+	watch  atomic.Pointer[watch] // made by its reader, closed with fd
 }

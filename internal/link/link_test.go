@@ -230,14 +230,20 @@ func TestHopLimit(t *testing.T) {
 }
 
 func TestRekeyUnderLoad(t *testing.T) {
+	for _, carrier := range carriers {
+		t.Run(carrier.String(), func(t *testing.T) { rekeyUnderLoad(t, carrier) })
+	}
+}
+
+func rekeyUnderLoad(t *testing.T, carrier Carrier) {
 	const total, batch = 8_000, 20
 	a, b := pair(t, nil)
 	b.keep, b.seen = false, make([]uint8, total)
-	out, _ := dial(t, a, b, UDP)
+	out, _ := dial(t, a, b, carrier)
 	for n := 0; n < total; n += batch {
 		if n == total/2 { // a second session takes over while the first still receives
 			old := out
-			out, _ = dial(t, a, b, UDP)
+			out, _ = dial(t, a, b, carrier)
 			defer old.Close("replaced")
 		}
 		var pkts []ether.Packet
@@ -266,8 +272,14 @@ func TestRekeyUnderLoad(t *testing.T) {
 }
 
 func TestEpochsTurnByThemselves(t *testing.T) {
+	for _, carrier := range carriers {
+		t.Run(carrier.String(), func(t *testing.T) { epochsTurn(t, carrier) })
+	}
+}
+
+func epochsTurn(t *testing.T, carrier Carrier) {
 	a, b := pair(t, func(c *Config) { c.EpochTime = 50 * time.Millisecond })
-	out, in := dial(t, a, b, UDP)
+	out, in := dial(t, a, b, carrier)
 	deadline := time.NewTimer(5 * time.Second)
 	defer deadline.Stop()
 	for n := 0; in.Stats().PeerEpoch < 2; n++ {
@@ -278,6 +290,37 @@ func TestEpochsTurnByThemselves(t *testing.T) {
 			t.Fatalf("epochs: out %d, heard %d", out.Stats().Epoch, in.Stats().PeerEpoch)
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+// TestAPeerThatKnowsNoBlocks: with a version before at either end TLS seals the frames; else blocks do, and not in vain.
+func TestAPeerThatKnowsNoBlocks(t *testing.T) {
+	for _, c := range []struct {
+		dialler, acceptor bool // are of the version before
+		cipher            string
+	}{{false, false, preferred()[0].String()}, {true, false, "TLS 1.3"}, {false, true, "TLS 1.3"}, {true, true, "TLS 1.3"}} {
+		ca := newCA(t)
+		a, b := makeSite(t, issue(t, ca, "a"), Kernel{}, "127.0.0.1:0", nil), makeSite(t, issue(t, ca, "b"), Kernel{}, "127.0.0.1:0", nil)
+		for site, older := range map[*site]bool{a: c.dialler, b: c.acceptor} {
+			if older {
+				site.Endpoint.frames = []string{alpnFrames}
+			}
+		}
+		stopA, stopB := a.run(t), b.run(t)
+		out, in := dial(t, a, b, TCP)
+		if out.Cipher() != c.cipher || in.Cipher() != c.cipher {
+			t.Errorf("%+v: %s and %s", c, out.Cipher(), in.Cipher())
+		}
+		want := batchOf(20, 9000)
+		out.Send(0, want)
+		in.Send(0, want)
+		same(t, a.waitFrames(t, len(want)), want)
+		same(t, b.waitFrames(t, len(want)), want)
+		if out.turn() != (c.cipher != "TLS 1.3") {
+			t.Errorf("%+v: epoch %d", c, out.Stats().Epoch)
+		}
+		stopA()
+		stopB()
 	}
 }
 

@@ -87,7 +87,7 @@ func (w *watch) close() { w.file.Close() }
 // scheduler's watchman awake for 10 ms each time, some 57 of its looks (retake in Go's runtime): for heartbeats alone as much
 // as all the rest that an idle daemon does. One that waits in the poller costs nothing but the wake-up, which takes 40 µs
 // longer. Where the poller cannot be had the reader blocks.
-func (s *udpSocket) await() {
+func (s *descriptor) await() {
 	s.pace.read(time.Now())
 	if !s.pace.quiet {
 		return

@@ -13,6 +13,7 @@ const (
 	recOffload = 1 << 0 // the sender's offload marks follow
 	recPiece   = 1 << 1 // a piece header follows: the bytes are part of a larger frame
 	recHouse   = 1 << 2 // on a stream carrier only: a house message, not a frame
+	recApart   = 1 << 3 // in a block only: the bytes fill the blocks that follow
 	recPadding = 1 << 7 // the rest of the datagram is padding; nothing else may be set
 
 	recFlags = recOffload | recPiece | recHouse
@@ -145,4 +146,20 @@ func parseRecord(b []byte) (r record, rest []byte, err error) {
 	}
 	r.bytes = b[n:size]
 	return r, b[size:], nil
+}
+
+// parseApart reads a record that is all of b and whose bytes, size of them, are apart.
+func parseApart(b []byte) (r record, size int, err error) {
+	if len(b) < recordHead || recordSize(b)-int(binary.BigEndian.Uint16(b[2:])) != len(b) || b[0]&^(recApart|recOffload) != 0 {
+		return record{}, 0, errRecord
+	}
+	r.hops, size = b[1], int(binary.BigEndian.Uint16(b[2:]))
+	if b[0]&recOffload != 0 {
+		r.flags = recOffload
+		r.offload, err = ether.ParseOffload(b[recordHead:])
+	}
+	if size == 0 {
+		err = errRecord
+	}
+	return r, size, err
 }

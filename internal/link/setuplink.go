@@ -39,15 +39,19 @@ func (e *Endpoint) newLink(b birth) (*Link, error) {
 	}
 	l.id = uint64(dialler)<<32 | uint64(acceptor)
 	l.remote.Store(&b.remote)
-	if b.stream != nil {
+	switch {
+	case b.stream == nil:
+		l.size.Store(sizeSmallest) // until more is proved
+		if e.cfg.ExtraPorts != nil {
+			l.SetExtraPorts(e.cfg.ExtraPorts(b.peer))
+		}
+	case b.stream.sealed:
+		l.carrier = TCP
+	default:
 		l.carrier, l.cipher = TCP, "TLS 1.3"
 		return l, nil
 	}
 	l.cipher = b.cipher.String()
-	l.size.Store(sizeSmallest) // until more is proved
-	if e.cfg.ExtraPorts != nil {
-		l.SetExtraPorts(e.cfg.ExtraPorts(b.peer))
-	}
 	out, err := firstKey(b.cipher, b.session.out)
 	if err != nil {
 		return nil, err

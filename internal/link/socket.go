@@ -35,7 +35,7 @@ type reader struct {
 }
 
 // enter counts a call in, so that Close cannot take the descriptor from under it; false once it may be gone.
-func (s *udpSocket) enter() bool {
+func (s *descriptor) enter() bool {
 	for {
 		n := s.users.Load()
 		if n == 0 || s.closed.Load() {
@@ -48,7 +48,7 @@ func (s *udpSocket) enter() bool {
 }
 
 // leave closes the descriptor when it was the last.
-func (s *udpSocket) leave() {
+func (s *descriptor) leave() {
 	if s.users.Add(-1) == 0 {
 		unix.Close(s.fd)
 		if w := s.watch.Load(); w != nil {
@@ -58,11 +58,11 @@ func (s *udpSocket) leave() {
 }
 
 // Close wakes the reader; the descriptor goes when the last call has returned.
-func (s *udpSocket) Close() error {
+func (s *descriptor) Close() error {
 	if s.closed.Swap(true) {
 		return net.ErrClosed
 	}
-	// On an unconnected UDP socket this returns ENOTCONN and wakes whoever waits in recvmmsg (Linux inet_shutdown).
+	// This wakes whoever waits in it, also where it returns ENOTCONN, on an unconnected UDP socket (Linux inet_shutdown).
 	_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
 	s.leave()
 	return nil
