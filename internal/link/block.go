@@ -179,7 +179,7 @@ func (r *blockReader) collect(l *Link, now time.Time, pkts []ether.Packet) (_ []
 
 // open decrypts a block: one of a frame to behind the one before it, others where they lie.
 func (r *blockReader) open(d []byte, rx *inside) ([]byte, bool) {
-	key := rx.keys.cur
+	key := rx.keys.Load().cur
 	r.state.next(d, key)
 	d = d[blockHead:]
 	if r.size > 0 && r.fill == r.from { // the first of a frame
@@ -231,10 +231,9 @@ func (r *blockReader) records(l *Link, now time.Time, text []byte, pkts []ether.
 			if len(text) > 0 {
 				return pkts, nil, errRecord
 			}
-			if err := l.rx.keys.used(l.rx.keys.next); err != nil {
+			if err := l.advance(l.rx.keys.Load().next); err != nil {
 				return pkts, nil, err
 			}
-			l.peers.inEpoch.Store(l.rx.keys.cur.epoch)
 		default:
 			parting = l.houseMessage(rec.bytes, now, nil)
 		}

@@ -113,8 +113,8 @@ func TestBlocksArriveInAnyParts(t *testing.T) {
 				t.Fatalf("%v, parts of up to %d: bye %v, error %v", c, parts, parting, err)
 			}
 			same(t, got, want)
-			if l.rx.keys.cur.epoch != l.tx.Load().epoch || l.peers.inEpoch.Load() < 5 {
-				t.Errorf("%v: epoch %d was heard as %d", c, l.tx.Load().epoch, l.rx.keys.cur.epoch)
+			if l.rx.keys.Load().cur.epoch != l.tx.Load().epoch || l.peers.inEpoch.Load() < 5 {
+				t.Errorf("%v: epoch %d was heard as %d", c, l.tx.Load().epoch, l.rx.keys.Load().cur.epoch)
 			}
 		}
 	}
