@@ -130,7 +130,7 @@ func linkCipherCommand(c *cli) *cobra.Command {
 		Use:   "cipher PEER CIPHER",
 		Short: "Change what seals the frames between the node and PEER",
 		Long: "Change what seals the frames between the node and PEER, now and whenever they have a link: " + ciphers + ".\n\n" +
-			"On a trusted link anybody on the way can read the frames. It is for machines on one rack. Over tcp, TLS seals in any case.",
+			"On a trusted link anybody on the way can read the frames. It is for machines on one rack. Over tcp frames are sealed in any case.",
 		Example: "  vnet link cipher host2 trusted",
 		Args:    cobra.ExactArgs(2),
 		RunE: c.do(func(cmd *cobra.Command, args []string) error {

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// Cipher is what keeps the frames of a link over udp from others. Over tcp TLS does, whatever is wished.
+// Cipher is what keeps the frames of a link from others. Over tcp none is without, and TLS is what does with a peer that knows no
+// blocks.
 type Cipher uint8
 
 const (

@@ -46,7 +46,9 @@ func (e *Endpoint) newLink(b birth) (*Link, error) {
 			l.SetExtraPorts(e.cfg.ExtraPorts(b.peer))
 		}
 	case b.stream.sealed:
-		l.carrier = TCP
+		if l.carrier = TCP; b.cipher == Trusted {
+			b.cipher = AES128 // over tcp frames are sealed in any case
+		}
 	default:
 		l.carrier, l.cipher = TCP, "TLS 1.3"
 		return l, nil

@@ -1537,7 +1537,7 @@ type Link struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
 	// Largest frame that crosses in one datagram.
 	MtuBytes uint32 `protobuf:"varint,10,opt,name=mtu_bytes,json=mtuBytes,proto3" json:"mtu_bytes,omitempty"`
-	// Such as "aes-128-gcm", "TLS 1.3" over tcp, or "trusted", which is none.
+	// Such as "aes-128-gcm", "TLS 1.3" over tcp with a node of a version before, or "trusted", which is none.
 	Cipher string `protobuf:"bytes,11,opt,name=cipher,proto3" json:"cipher,omitempty"`
 	// Number of the current keys; a rekey adds one.
 	Epoch          uint32 `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
