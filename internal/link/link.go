@@ -1,6 +1,5 @@
 // Package link carries frames and messages between two nodes, secretly and from nobody else: QUIC for the handshake and the
-// control stream, sealed datagrams of our own beside it, or, over TCP, TLS
-// for both and sealed blocks of our own for the frames.
+// control stream, sealed datagrams of our own beside it, or, over TCP, TLS and sealed blocks of our own.
 //
 // It does not decide where a frame goes, when to open a link, or which of several links to a peer to use.
 package link
