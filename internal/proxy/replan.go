@@ -72,6 +72,9 @@ func Replan(from io.Reader, policy, told string, see func(Decision)) (Replanned,
 				out.Unseen++
 				continue
 			}
+			if err := e.View.check(); err != nil {
+				return out, fmt.Errorf("cannot replay line %d: %w", n, err)
+			}
 			d := e.again(named, policy, told)
 			out.Decisions++
 			if d.Same {

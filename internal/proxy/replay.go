@@ -53,6 +53,25 @@ func viewOut(v adapt.View, c adapt.Config) viewLine {
 
 func compareEnds(a, b adapt.Ends) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
 
+// check says what is missing without which nobody can look at the view.
+func (l *viewLine) check() error {
+	o := l.Overlay
+	if o == nil || o.Nodes[o.Proxy] == nil {
+		return errors.New("the view has no overlay, or that no Proxy")
+	}
+	for name, n := range o.Nodes {
+		if n == nil {
+			return fmt.Errorf("the view says nothing of node %q", name)
+		}
+	}
+	for _, link := range o.Links {
+		if o.Nodes[link.A] == nil || o.Nodes[link.B] == nil {
+			return fmt.Errorf("the view has a link %s–%s of a node that it has not", link.A, link.B)
+		}
+	}
+	return nil
+}
+
 func (l *viewLine) view() adapt.View {
 	v := adapt.View{Overlay: l.Overlay, Bound: l.Bound, Will: l.Will, Bars: l.Bars, Rests: l.Rests, Plan: l.Plan, PlanWhy: l.PlanWhy, Config: l.Settings, Failed: map[adapt.Ends]time.Time{}, Away: map[overlay.Name]bool{}}
 	for _, f := range l.Failed {
@@ -103,6 +122,9 @@ func (r *replica) hear(l line) ([]byte, error) {
 			r.lan[m] = true
 		}
 	case l.View != nil:
+		if err := l.View.check(); err != nil {
+			return nil, err
+		}
 		r.view = l.View.view()
 		r.infer.Bound(l.View.Bound)
 		r.policy.Configure(l.View.Settings)

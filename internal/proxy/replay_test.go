@@ -14,7 +14,7 @@ import (
 )
 
 // recordRing records 20 s of a ring of four VMs at four hosts, in iterations of 70 ms, as the Proxy would hear of them.
-func recordRing(t *testing.T) []byte {
+func recordRing(t testing.TB) []byte {
 	t.Helper()
 	r := newReplica(inference{})
 	var out bytes.Buffer
