@@ -58,6 +58,11 @@ type Verdict struct {
 	Diverted []Direct
 }
 
+// Faster tells whether the change is known to have made the group faster.
+func (v Verdict) Faster() bool {
+	return v.Outcome == Kept && v.P < significant && v.Before > 0 && v.After > v.Before
+}
+
 // Judge finds out whether changes helped the groups they were made for. The whole change is judged, not link by link: in a
 // bulk-synchronous program the slowest pair rules, so that a link alone shows nothing until the last. It belongs to one
 // goroutine.

@@ -145,7 +145,7 @@ func (h *hub) explainSaving(now time.Time, pair vttif.Pair, out *vnetv1.Explanat
 	if total >= s.bytes {
 		out.SavedBytes = total - s.bytes
 	}
-	if e, ok := h.effects[pair]; ok && e.Outcome == adapt.Kept && e.P < 0.01 && e.Before > 0 && e.After > e.Before {
+	if e, ok := h.effects[pair]; ok && e.Faster() {
 		out.SavedTime = durationpb.New(time.Duration(float64(now.Sub(s.since)) * (e.After/e.Before - 1)))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -24,6 +25,9 @@ const (
 	// journalEntry in bytes, compressed, is the most one may take; the view of a larger overlay is left out. With the number
 	// above it bounds the journal to 16 MiB.
 	journalEntry = 64 << 10
+	// journalText in bytes is the most an entry may be before that. The text of views shrinks to a twentieth at best: what is
+	// longer need not be tried, and what is on disk and longer was not written here.
+	journalText = 4 << 20
 )
 
 // journal keeps view, decision and effect of every change that adaptation makes or advises. It belongs to the hub; the
@@ -162,6 +166,12 @@ func (j *journal) open(p *pastChange, v adapt.View) {
 		j.say(fmt.Errorf("cannot write a view down: %w", err))
 		return
 	}
+	if len(text) > journalText/2 {
+		return
+	}
+	if packed, err := pack(text); err != nil || len(packed) > journalEntry {
+		return // too large to be kept, in memory as well
+	}
 	p.view = text // as it is now: the hub goes on changing what it points to
 }
 
@@ -252,7 +262,11 @@ func unpack(text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(r)
+	plain, err := io.ReadAll(io.LimitReader(r, journalText+1))
+	if err == nil && len(plain) > journalText {
+		return nil, errors.New("the entry is too long")
+	}
+	return plain, err
 }
 
 // lines are the journal, oldest first.

@@ -67,7 +67,9 @@ func TestTheJournalIsBounded(t *testing.T) {
 		o.Nodes[overlay.Name(fmt.Sprintf("n%d-%x", i, dice.Uint64()))] = &overlay.Node{}
 	}
 	past := pastOf(1000)
-	j.open(past, adapt.View{Overlay: o})
+	if j.open(past, adapt.View{Overlay: o}); past.view != nil {
+		t.Errorf("a view of %d bytes is kept in memory", len(past.view))
+	}
 	j.write(past)
 	settle()
 	lines, _, _ = journalLines(disk)
