@@ -35,6 +35,7 @@ type pastChange struct {
 	by       string // policy or agent
 	proposal *adapt.Proposal
 	started  time.Time
+	bound    time.Duration // on configuration time, as the policy saw it
 	commit   time.Duration
 	result   control.Result
 	outcome  string
@@ -86,7 +87,7 @@ func (h *hub) adapt(now time.Time) {
 
 // advise shows a proposal and writes it down.
 func (h *hub) advise(now time.Time, p adapt.Proposal, v adapt.View) {
-	past := pastChange{what: p.Reason, by: h.by(), proposal: &p, started: now, outcome: advised, run: h.p.cfg.Node.Boot}
+	past := pastChange{what: p.Reason, by: h.by(), proposal: &p, started: now, bound: v.Bound, outcome: advised, run: h.p.cfg.Node.Boot}
 	h.journal.open(&past, h.policy.Fill(v))
 	h.journal.write(&past)
 	h.p.event("adapt.advised", fmt.Sprintf("proposal %d: %s; `vnet adapt accept %d` carries it out", p.ID, p.Reason, p.ID), map[string]string{"proposal": fmt.Sprint(p.ID)})
@@ -106,7 +107,7 @@ var errStale = errors.New("cannot adapt as planned: the overlay has changed mean
 // carryOut makes a proposal a change. done, if any, hears what became of it.
 func (h *hub) carryOut(now time.Time, proposal adapt.Proposal, v adapt.View, done func(control.Result, error)) {
 	target, moves, generation := proposal.Target, h.plannedMoves, proposal.Target.Generation
-	past := &pastChange{what: proposal.Reason, by: h.by(), proposal: &proposal, started: now, outcome: underWay, run: h.p.cfg.Node.Boot}
+	past := &pastChange{what: proposal.Reason, by: h.by(), proposal: &proposal, started: now, bound: v.Bound, outcome: underWay, run: h.p.cfg.Node.Boot}
 	h.journal.open(past, h.policy.Fill(v))
 	a, plan := h.agent, h.agent.plans
 	h.changes.submit(now, &request{

@@ -49,6 +49,7 @@ type entry struct {
 	Change   uint64        `json:"change,omitempty"`
 	Outcome  string        `json:"outcome"`
 	Error    string        `json:"error,omitempty"`
+	Bound    time.Duration `json:"bound_ns,omitempty"` // on configuration time, as the policy saw it
 	Commit   time.Duration `json:"commit_ns,omitempty"`
 	Stages   []stageEntry  `json:"stages,omitempty"`
 	Effects  []effectEntry `json:"effects,omitempty"`
@@ -201,7 +202,7 @@ func (j *journal) write(p *pastChange) {
 // entry is a change as a line of the journal.
 func (p *pastChange) entry() ([]byte, error) {
 	e := entry{
-		Seq: p.seq, At: p.started, Run: p.run, By: p.by, Change: p.id, Outcome: p.outcome, Error: p.result.Error, Commit: p.commit,
+		Seq: p.seq, At: p.started, Run: p.run, By: p.by, Change: p.id, Outcome: p.outcome, Error: p.result.Error, Bound: p.bound, Commit: p.commit,
 		Proposal: proposalEntry{
 			ID: p.proposal.ID, Topology: p.proposal.Topology, Steps: p.proposal.Steps, Diverted: p.proposal.Diverted, Not: p.proposal.Not,
 			Gain: p.proposal.Gain, Relief: p.proposal.Relief, Reason: p.proposal.Reason,
@@ -225,7 +226,7 @@ func (p *pastChange) entry() ([]byte, error) {
 // past is an entry as part of the history.
 func (e entry) past() pastChange {
 	p := pastChange{
-		id: e.Change, what: e.Proposal.Reason, by: e.By, started: e.At, commit: e.Commit, outcome: e.Outcome, run: e.Run, seq: e.Seq,
+		id: e.Change, what: e.Proposal.Reason, by: e.By, started: e.At, bound: e.Bound, commit: e.Commit, outcome: e.Outcome, run: e.Run, seq: e.Seq,
 		proposal: &adapt.Proposal{
 			ID: e.Proposal.ID, Topology: e.Proposal.Topology, Steps: e.Proposal.Steps, Diverted: e.Proposal.Diverted, Not: e.Proposal.Not,
 			Gain: e.Proposal.Gain, Relief: e.Proposal.Relief, Reason: e.Proposal.Reason,

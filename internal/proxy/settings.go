@@ -229,6 +229,7 @@ func (h *hub) describePast(c pastChange) *vnetv1.Change {
 	}
 	if c.proposal != nil {
 		out.Proposal = h.describeProposal(c.proposal, c.started, c.by)
+		out.EffectiveBound = durationpb.New(adapt.EffectiveBound(c.bound))
 	} else {
 		out.Proposal = &vnetv1.Proposal{Reason: c.what}
 	}

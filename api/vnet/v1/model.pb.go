@@ -4110,9 +4110,11 @@ type Change struct {
 	Outcome string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	Why     string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
 	// What it did, group by group; empty while that is being measured, and for changes that are not adaptation's.
-	Effects       []*Effect `protobuf:"bytes,7,rep,name=effects,proto3" json:"effects,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Effects []*Effect `protobuf:"bytes,7,rep,name=effects,proto3" json:"effects,omitempty"`
+	// In force when it was decided on: nothing was reversed within it. Not set for changes that are not adaptation's.
+	EffectiveBound *durationpb.Duration `protobuf:"bytes,8,opt,name=effective_bound,json=effectiveBound,proto3" json:"effective_bound,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Change) Reset() {
@@ -4190,6 +4192,13 @@ func (x *Change) GetWhy() string {
 func (x *Change) GetEffects() []*Effect {
 	if x != nil {
 		return x.Effects
+	}
+	return nil
+}
+
+func (x *Change) GetEffectiveBound() *durationpb.Duration {
+	if x != nil {
+		return x.EffectiveBound
 	}
 	return nil
 }
@@ -4864,7 +4873,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x02by\x18\b \x01(\tR\x02by\"2\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x9d\x02\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe1\x02\n" +
 	"\x06Change\x12-\n" +
 	"\bproposal\x18\x01 \x01(\v2\x11.vnet.v1.ProposalR\bproposal\x124\n" +
 	"\astarted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12&\n" +
@@ -4872,7 +4881,8 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x05total\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05total\x12\x18\n" +
 	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12\x10\n" +
 	"\x03why\x18\x06 \x01(\tR\x03why\x12)\n" +
-	"\aeffects\x18\a \x03(\v2\x0f.vnet.v1.EffectR\aeffects\"J\n" +
+	"\aeffects\x18\a \x03(\v2\x0f.vnet.v1.EffectR\aeffects\x12B\n" +
+	"\x0feffective_bound\x18\b \x01(\v2\x19.google.protobuf.DurationR\x0eeffectiveBound\"J\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"j\n" +
@@ -5087,16 +5097,17 @@ var file_vnet_v1_model_proto_depIdxs = []int32{
 	45, // 73: vnet.v1.Change.stages:type_name -> vnet.v1.Stage
 	51, // 74: vnet.v1.Change.total:type_name -> google.protobuf.Duration
 	37, // 75: vnet.v1.Change.effects:type_name -> vnet.v1.Effect
-	51, // 76: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
-	47, // 77: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
-	9,  // 78: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
-	50, // 79: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
-	49, // 80: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
-	81, // [81:81] is the sub-list for method output_type
-	81, // [81:81] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	51, // 76: vnet.v1.Change.effective_bound:type_name -> google.protobuf.Duration
+	51, // 77: vnet.v1.Stage.took:type_name -> google.protobuf.Duration
+	47, // 78: vnet.v1.NodeCounters.counters:type_name -> vnet.v1.Counters
+	9,  // 79: vnet.v1.Counters.drops:type_name -> vnet.v1.Drops
+	50, // 80: vnet.v1.Event.time:type_name -> google.protobuf.Timestamp
+	49, // 81: vnet.v1.Event.fields:type_name -> vnet.v1.Event.FieldsEntry
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_model_proto_init() }

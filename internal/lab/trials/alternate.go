@@ -21,7 +21,8 @@ type Alternation struct {
 	Changes    int     `json:"changes"`
 	PerTurn    float64 `json:"changes_per_turn"`
 	Reversed   int     `json:"reversed_within_bound"` // links closed, or opened again, within the effective bound
-	BoundS     float64 `json:"effective_bound_s"`     // configuration, reaction and judging time
+	SoonestS   float64 `json:"soonest_reversal_s"`    // shortest time between a link's opening and closing, or the reverse; 0: none was reversed
+	BoundS     float64 `json:"effective_bound_s"`     // configuration, reaction and judging time; the last
 	Iterations int     `json:"iterations"`
 	OnStar     int     `json:"iterations_on_star"` // in the same time
 	simulate.Account
@@ -104,8 +105,14 @@ func (a *Alternation) Reckon(ad *vnetv1.Adaptation, bound *vnetv1.Bound) {
 					continue
 				}
 			}
-			if at, was := done[what]; was && c.Started.AsTime().Sub(at).Seconds() < a.BoundS {
-				a.Reversed++
+			if at, was := done[what]; was {
+				after := c.Started.AsTime().Sub(at)
+				if after < c.EffectiveBound.AsDuration() {
+					a.Reversed++
+				}
+				if s := after.Seconds(); a.SoonestS == 0 || s < a.SoonestS {
+					a.SoonestS = s
+				}
 			}
 			done[what] = c.Started.AsTime()
 		}
@@ -117,13 +124,13 @@ func (a Alternation) gain() float64 { return float64(a.Iterations) / float64(max
 
 // Head names the columns of Row.
 func (a Alternation) Head() []string {
-	return []string{"turn, s", "turns", "changes", "a turn", "reversed within the bound", "effective bound, s", "iterations", "on the star", "gain"}
+	return []string{"turn, s", "turns", "changes", "a turn", "reversed within the bound", "soonest, s", "effective bound, s", "iterations", "on the star", "gain"}
 }
 
 // Row is its line in a table.
 func (a Alternation) Row() []string {
 	return []string{
 		fmt.Sprint(a.TurnS), fmt.Sprint(a.Turns), fmt.Sprint(a.Changes), fmt.Sprintf("%.3f", a.PerTurn), fmt.Sprint(a.Reversed),
-		fmt.Sprintf("%.2f", a.BoundS), fmt.Sprint(a.Iterations), fmt.Sprint(a.OnStar), fmt.Sprintf("%.2f", a.gain()),
+		fmt.Sprintf("%.2f", a.SoonestS), fmt.Sprintf("%.2f", a.BoundS), fmt.Sprint(a.Iterations), fmt.Sprint(a.OnStar), fmt.Sprintf("%.2f", a.gain()),
 	}
 }
