@@ -34,7 +34,7 @@ func (e *Endpoint) extra(k int) (*extraPort, error) {
 		}
 		p := &extraPort{k: len(e.extras), sock: group[0]}
 		if s, ok := p.sock.(offloading); ok {
-			on, _ := e.GSO()
+			on, _ := e.allHave(offloading.GSO)
 			s.SetGSO(on)
 			s.SetGRO(false)
 		}

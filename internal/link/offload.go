@@ -24,12 +24,8 @@ type offloading interface {
 // SetGSO switches UDP_SEGMENT of all sockets that have it, while running. Ready must have been closed, as for the others here.
 func (e *Endpoint) SetGSO(on bool) {
 	e.switchAll(func(s offloading) { s.SetGSO(on) })
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, p := range e.extras {
-		if s, ok := p.sock.(offloading); ok {
-			s.SetGSO(on)
-		}
+	for _, s := range e.offloadingExtras() {
+		s.SetGSO(on)
 	}
 }
 
@@ -37,10 +33,31 @@ func (e *Endpoint) SetGSO(on bool) {
 func (e *Endpoint) SetGRO(on bool) { e.switchAll(func(s offloading) { s.SetGRO(on) }) }
 
 // GSO says whether all sockets send several datagrams a call, and why not.
-func (e *Endpoint) GSO() (on bool, why string) { return e.allHave(offloading.GSO) }
+func (e *Endpoint) GSO() (on bool, why string) {
+	on, why = e.allHave(offloading.GSO)
+	for _, s := range e.offloadingExtras() {
+		if !on {
+			break
+		}
+		on, why = s.GSO()
+	}
+	return on, why
+}
 
 // GRO says whether all sockets receive several datagrams as one, and why not.
 func (e *Endpoint) GRO() (on bool, why string) { return e.allHave(offloading.GRO) }
+
+// offloadingExtras are the extra ports' sockets whose offloads can be switched.
+func (e *Endpoint) offloadingExtras() (all []offloading) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.extras {
+		if s, ok := p.sock.(offloading); ok {
+			all = append(all, s)
+		}
+	}
+	return all
+}
 
 // JoinUDP says whether the owner has use for UDP super-frames. Then datagrams of one flow that arrive in one batch are handed
 // over as one, as the pieces of TCP always are; what travels on is cut again.

@@ -355,6 +355,14 @@ func TestPortsSpreadOverSockets(t *testing.T) {
 		a.waitFrames(t, hadA+lanes*batch)
 		b.waitFrames(t, hadB+lanes*batch)
 	}
+	for _, on := range []bool{false, true} {
+		a.SetGSO(on)
+		for _, s := range a.offloadingExtras() {
+			if has, why := s.GSO(); has != on {
+				t.Errorf("an extra port sends several datagrams a call: %v (%s), wanted %v", has, why, on)
+			}
+		}
+	}
 	for who, s := range map[string]*site{"a": a, "b": b} {
 		s.mu.Lock()
 		for n, times := range s.seen {
