@@ -112,8 +112,9 @@ func (k *Key) Open(dst, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) 
 	dst = dst[:n]
 	var tag [Overhead]byte
 	crypt(&k.s, start(dst), start(src), n, nonce, head, &tag, 1)
-	word, sent := binary.NativeEndian.Uint64, src[n:]
-	if (word(tag[:])^word(sent))|(word(tag[8:])^word(sent[8:])) == 0 { // takes the same time wherever they differ
+	first := binary.NativeEndian.Uint64(tag[:]) ^ binary.NativeEndian.Uint64(src[n:])
+	last := binary.NativeEndian.Uint64(tag[8:]) ^ binary.NativeEndian.Uint64(src[n+8:])
+	if first|last == 0 { // takes the same time wherever they differ
 		return true
 	}
 	clear(dst)
