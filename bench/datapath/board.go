@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/peers"
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/report"
@@ -58,6 +59,7 @@ func (b *board) read(ctx context.Context, t instrument, name string, round int) 
 		return
 	}
 	got, err := t.read(ctx, r, b.pace)
+	r.Used = time.Now()
 	if err != nil {
 		b.fail(name, fmt.Errorf("%s: %w", t.name, err))
 		return

@@ -17,6 +17,7 @@ type pace struct {
 	tries   int           // of rates
 	asked   int           // requests
 	pings   int           // under load, one every pingGap
+	settled time.Duration // how long after the last frame a daemon is idle
 	idle    time.Duration
 	checked int64 // bytes of the stream that is compared at the start
 }
@@ -24,8 +25,6 @@ type pace struct {
 const (
 	// pingGap is short, so that some pings meet full queues and some do not.
 	pingGap = 10 * time.Millisecond
-	// settled is how long after the last frame a daemon is idle.
-	settled = 1500 * time.Millisecond
 	// slowStart is how long a stream may take until it fills the path.
 	slowStart = 500 * time.Millisecond
 	// lossBound is the share of datagrams that may be lost for a rate to count.
@@ -39,12 +38,12 @@ const (
 
 // thorough takes about eighty seconds a round.
 func thorough() pace {
-	return pace{stream: time.Second, flood: 120 * time.Millisecond, tries: 5, asked: 3000, pings: 100, idle: 500 * time.Millisecond, checked: 64 << 20}
+	return pace{stream: time.Second, flood: 120 * time.Millisecond, tries: 5, asked: 3000, pings: 100, settled: 8 * time.Second, idle: time.Second, checked: 64 << 20}
 }
 
 // quick measures everything once in under a minute.
 func quick() pace {
-	return pace{stream: time.Second, flood: 60 * time.Millisecond, tries: 3, asked: 1500, pings: 40, idle: 300 * time.Millisecond, checked: 8 << 20}
+	return pace{stream: time.Second, flood: 60 * time.Millisecond, tries: 3, asked: 1500, pings: 40, settled: 1500 * time.Millisecond, idle: 300 * time.Millisecond, checked: 8 << 20}
 }
 
 // values are figures by their keys.
@@ -131,7 +130,7 @@ func readRest(_ context.Context, r *peers.Running, p pace) (values, error) {
 		}
 		most = max(most, n)
 	}
-	time.Sleep(settled)
+	time.Sleep(time.Until(r.Used.Add(p.settled)))
 	idle, err := gauge.Idle(pids, p.idle)
 	return values{"rss": float64(most), "idle": idle}, err
 }

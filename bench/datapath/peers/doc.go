@@ -6,6 +6,7 @@ package peers
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/gauge"
 	"github.com/virtuoso-vnet/virtuoso/bench/datapath/stage"
@@ -49,6 +50,7 @@ type Running struct {
 	gauge.Between
 	What    string           // version and configuration, in words
 	Daemons []*stage.Program // none for the kernel's own
+	Used    time.Time        // when something was last measured of it
 }
 
 // PIDs are its processes.
