@@ -29,7 +29,7 @@ func keepJournal(t *testing.T, s *store.Store) (*journal, func()) {
 
 func pastOf(id uint64) *pastChange {
 	return &pastChange{
-		what: "ring", by: "fastpath", started: time.Unix(int64(id), 0).UTC(), outcome: committed, run: 1,
+		what: "ring", by: "fastpath", started: time.Unix(int64(id), 0).UTC(), bound: time.Second, outcome: committed, run: 1,
 		proposal: &adapt.Proposal{ID: id, Reason: "ring", Steps: []adapt.Step{{Kind: adapt.OpenLink, What: "h1–h2", Reason: "busy"}}},
 	}
 }
@@ -58,7 +58,7 @@ func TestTheJournalIsBounded(t *testing.T) {
 		if err := json.Unmarshal(text, &e); err != nil || e.Seq != uint64(51+i) || e.Proposal.ID != e.Seq || e.View == nil {
 			t.Fatalf("line %d: %s, %v", i, text, err)
 		}
-		if got, want := e.past(), pastOf(e.Seq); got.proposal.Reason != want.proposal.Reason || !got.started.Equal(want.started) || got.outcome != committed {
+		if got, want := e.past(), pastOf(e.Seq); got.proposal.Reason != want.proposal.Reason || !got.started.Equal(want.started) || got.bound != want.bound || got.outcome != committed {
 			t.Errorf("read back: %+v", got)
 		}
 	}

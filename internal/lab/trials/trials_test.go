@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab/simulate"
 )
 
@@ -69,6 +73,36 @@ func TestAlternationIsDamped(t *testing.T) {
 	}
 	if a.Changes == 0 || a.Reversed != 0 || a.PerTurn > 0.2 || a.Iterations < a.OnStar {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A link that comes back within the bound that was in force then is counted, whatever the bound is in the end; failed changes
+// did nothing.
+func TestReversalsAreReckonedByTheBoundThen(t *testing.T) {
+	change := func(at time.Duration, outcome, what string, bound time.Duration) *vnetv1.Change {
+		return &vnetv1.Change{
+			Started: timestamppb.New(time.Unix(0, 0).Add(at)), Outcome: outcome, EffectiveBound: durationpb.New(bound),
+			Proposal: &vnetv1.Proposal{Steps: []*vnetv1.Step{{What: what}}},
+		}
+	}
+	const s = time.Second
+	for _, c := range []struct {
+		name     string
+		history  []*vnetv1.Change // newest first
+		reversed int
+		soonest  float64
+	}{
+		{"after the bound", []*vnetv1.Change{change(10*s, "committed", "open link a–b", 6*s), change(4*s, "committed", "close link a–b", 7*s)}, 0, 6},
+		{"within it", []*vnetv1.Change{change(10*s, "committed", "open link a–b", 7*s), change(4*s, "committed", "close link a–b", 6*s)}, 1, 6},
+		{"closed soon", []*vnetv1.Change{change(9*s, "committed", "close link a–b", 6*s), change(4*s, "committed", "open link a–b", 6*s)}, 1, 5},
+		{"another link", []*vnetv1.Change{change(5*s, "committed", "open link a–c", 6*s), change(4*s, "committed", "close link a–b", 6*s)}, 0, 0},
+		{"failed", []*vnetv1.Change{change(5*s, "failed", "open link a–b", 6*s), change(4*s, "committed", "close link a–b", 6*s)}, 0, 0},
+	} {
+		var a Alternation
+		a.Reckon(&vnetv1.Adaptation{History: c.history}, &vnetv1.Bound{Value: durationpb.New(3 * s)})
+		if a.Reversed != c.reversed || a.SoonestS != c.soonest || a.BoundS != 9 {
+			t.Errorf("%s: %+v", c.name, a)
+		}
 	}
 }
 
