@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -81,6 +82,21 @@ func (h *hub) tickJudge(now time.Time) {
 	}
 	if len(verdicts) > 0 {
 		h.put(keyBars, h.judge.Bars(now))
+		forgetOldest(h.effects, mostEffects)
+	}
+}
+
+// mostEffects is for how many pairs the last verdict is kept, to explain it: a few times what one overlay adapts at a time.
+const mostEffects = 4096
+
+// forgetOldest leaves half of as many verdicts as there may be, once there are more: those that were given last.
+func forgetOldest(effects map[vttif.Pair]effect, most int) {
+	if len(effects) <= most {
+		return
+	}
+	pairs := slices.SortedFunc(maps.Keys(effects), func(a, b vttif.Pair) int { return effects[b].at.Compare(effects[a].at) })
+	for _, pair := range pairs[most/2:] {
+		delete(effects, pair)
 	}
 }
 
