@@ -25,9 +25,9 @@ type Coalescer struct {
 // Take, but for frames that are added later.
 //
 // It is joined with what was added before it where both could be pieces of one super-frame: whole TCP segments with the same
-// headers, following each other in sequence, or whole UDP datagrams of one flow; equally long but for the last, with IPv4
-// identifications that count up, with true checksums of their IP headers and partial checksums of their payload. Nothing else
-// is touched, and cutting what Take returns gives back exactly the frames that were added.
+// headers, following each other in sequence, or whole UDP datagrams of one flow, single or in super-frames themselves; equally
+// long but for the last, with IPv4 identifications that count up, with true checksums of their IP headers and partial checksums
+// of their payload. Nothing else is touched, and cutting what Take returns gives back exactly the frames that were added.
 //
 // A complete checksum is never joined: the joined packet would vouch for bytes that nobody has verified.
 func (c *Coalescer) Add(p Packet) {
@@ -58,13 +58,13 @@ func (c *Coalescer) Open() (grown Frame, headers, payload int) {
 
 // Grow is Add for a frame with these marks (OffloadLen bytes), whose payload lies at the end of what Open returned, which
 // makes it a place for its headers that the caller has borrowed and must put right afterwards. It reports false, and does
-// nothing, where the packet does not follow.
+// nothing, where the packet does not follow, or is a super-frame itself.
 func (c *Coalescer) Grow(marks []byte, f Frame, hops uint8) bool {
 	if c.grown == nil {
 		return false
 	}
 	if !c.row.next(marks, f, hops) {
-		if o, err := ParseOffload(marks); err != nil || !c.row.add(&Packet{Frame: f, Offload: o, Hops: hops}) {
+		if o, err := ParseOffload(marks); err != nil || o.Segmented() || !c.row.add(&Packet{Frame: f, Offload: o, Hops: hops}) {
 			return false
 		}
 	}
@@ -95,7 +95,7 @@ func (c *Coalescer) close() {
 	if c.grown == nil {
 		return
 	}
-	if c.row.n > 1 {
+	if c.row.joined {
 		c.out[len(c.out)-1] = c.row.super(slices.Clip(c.grown))
 	}
 	c.grown = nil
@@ -131,6 +131,8 @@ type run struct {
 	headers
 	first  Packet
 	n      int
+	joined bool   // something has been added to the first packet
+	group  bool   // the first packet is a super-frame of datagrams itself
 	size   int    // bytes of payload in each but the last
 	total  int    // bytes of payload so far
 	id     uint16 // IPv4 identification of the first
@@ -150,8 +152,8 @@ type run struct {
 
 // start reads the first segment of a row; false where it stays alone.
 func (r *run) start(p Packet, udp bool) bool {
-	r.first, r.n, r.ended, r.last = p, 1, false, 0
-	if !p.Offload.Partial() || p.Offload.Segmented() {
+	r.first, r.n, r.joined, r.group, r.ended, r.last = p, 1, false, false, false, 0
+	if !p.Offload.Partial() || p.Offload.Segmented() && p.Offload.GSOType != GSOUDP {
 		return false
 	}
 	h, ok := p.Frame.headers()
@@ -160,8 +162,16 @@ func (r *run) start(p Packet, udp bool) bool {
 	}
 	f := p.Frame
 	r.headers = h
-	r.size = len(f) - h.payload
-	r.total = r.size
+	r.total = len(f) - h.payload
+	r.size = r.total
+	if p.Offload.Segmented() {
+		r.group, r.size = true, int(p.Offload.GSOSize)
+		if h.proto != protoUDP || r.size == 0 || r.size >= r.total {
+			return false
+		}
+		r.n = (r.total + r.size - 1) / r.size
+		r.ended = r.total%r.size != 0
+	}
 	r.seq, r.flags = 0, 0
 	if h.proto == protoTCP {
 		r.seq = binary.BigEndian.Uint32(f[h.l4+4:])
@@ -224,10 +234,10 @@ func (r *run) mask() {
 	}
 }
 
-// whole reports whether a segment with the layout of this row has true marks, lengths and IP checksum.
+// whole reports whether a segment with the layout of this row, or a super-frame, has true marks, lengths and IP checksum.
 func (r *run) whole(p *Packet) bool {
 	f := p.Frame
-	if !p.Offload.Partial() || p.Offload.Segmented() || int(p.Offload.CsumStart) != r.l4 ||
+	if !p.Offload.Partial() || int(p.Offload.CsumStart) != r.l4 ||
 		int(p.Offload.CsumOffset) != r.checksumOffset() || f.ipEnd(r.headers) != len(f) {
 		return false
 	}
@@ -250,13 +260,14 @@ func (r *run) add(p *Packet) bool {
 	}
 	f := p.Frame
 	size := len(f) - r.payload
-	if r.ended || size <= 0 || size > r.size || len(r.first.Frame)+r.total+size-r.size-r.l3 > maxIP || p.Hops != r.first.Hops {
+	pieces := r.pieces(p.Offload, size)
+	if r.ended || pieces == 0 || r.payload+r.total+size-r.l3 > maxIP || p.Hops != r.first.Hops {
 		return false
 	}
 	if !r.sameHeaders(f) || !r.whole(p) {
 		return false
 	}
-	flags, proceeds := r.follows(f)
+	flags, proceeds := r.follows(f, pieces)
 	if !proceeds {
 		return false
 	}
@@ -267,30 +278,48 @@ func (r *run) add(p *Packet) bool {
 	if binary.BigEndian.Uint16(f[r.l4+r.checksumOffset():]) != replace16(r.pseudo, r.length, length) {
 		return false
 	}
-	r.n++
+	r.n += pieces
+	r.joined = true
 	r.last = flags & lastFlags
 	r.total += size
-	r.ended = size < r.size || flags&lastFlags != 0
+	r.ended = size%r.size != 0 || flags&lastFlags != 0
 	r.expectNext()
 	return true
 }
 
+// pieces is how many frames of this row a packet with so many bytes of payload stands for; 0 where its length does not suit.
+func (r *run) pieces(o Offload, size int) int {
+	switch {
+	case size <= 0:
+		return 0
+	case !o.Segmented():
+		if size > r.size {
+			return 0
+		}
+		return 1
+	case r.proto != protoUDP || o.GSOType != GSOUDP || int(o.GSOSize) != r.size || size <= r.size:
+		return 0
+	}
+	return (size + r.size - 1) / r.size
+}
+
 // next is add for a segment that is just what is expected: most are.
 func (r *run) next(marks []byte, f Frame, hops uint8) bool {
-	if r.ended || len(f) != r.payload+r.size || r.n >= maxJoined || hops != r.first.Hops || len(r.first.Frame)+r.total-r.l3 > maxIP ||
+	if r.ended || r.group || len(f) != r.payload+r.size || r.n >= maxJoined || hops != r.first.Hops || r.payload+r.total+r.size-r.l3 > maxIP ||
 		string(marks) != string(r.marks[:]) || !bytes.Equal(f[:r.payload], r.expect[:r.payload]) {
 		return false
 	}
 	r.n++
+	r.joined = true
 	r.total += r.size
 	r.expectNext()
 	return true
 }
 
-// follows reports whether a segment comes right behind the row's last, and its TCP flags.
-func (r *run) follows(f Frame) (flags byte, ok bool) {
+// follows reports whether a segment, or so many datagrams, come right behind the row's last, and its TCP flags.
+func (r *run) follows(f Frame, pieces int) (flags byte, ok bool) {
 	if r.proto == protoUDP {
-		return 0, r.n < maxJoined
+		return 0, r.n+pieces <= maxJoined
 	}
 	flags = f[r.l4+13]
 	return flags, flags&^lastFlags == r.flags&^tcpCWR && binary.BigEndian.Uint32(f[r.l4+4:]) == r.seq+uint32(r.total)

@@ -3,6 +3,7 @@ package ether
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,10 +33,16 @@ func slowJoin(pkts []Packet) []Packet {
 
 // slowlyOne tells whether packets may be handed on as one super-frame.
 func slowlyOne(pkts []Packet) bool {
+	datagrams := 0
 	for i := range pkts {
 		p := &pkts[i]
 		h, ok := slowHeaders(p.Frame)
-		if !ok || p.Offload.Segmented() || !p.Offload.Partial() || p.Hops != pkts[0].Hops || h.payload >= len(p.Frame) || h.payload > maxHeader {
+		n := 1
+		if ok && p.Offload.GSOType == GSOUDP && h.udp && p.Offload.GSOSize > 0 {
+			n = (len(p.Frame) - h.payload + int(p.Offload.GSOSize) - 1) / int(p.Offload.GSOSize)
+		}
+		datagrams += n
+		if !ok || p.Offload.Segmented() && n < 2 || !p.Offload.Partial() || p.Hops != pkts[0].Hops || h.payload >= len(p.Frame) || h.payload > maxHeader {
 			return false
 		}
 		if int(p.Offload.CsumStart) != h.l4 || int(p.Offload.CsumOffset) != h.check-h.l4 || h.end != len(p.Frame) {
@@ -44,7 +51,7 @@ func slowlyOne(pkts []Packet) bool {
 		if !h.v6 && slowFold(slowSum(p.Frame[h.l3:h.l4])) != 0xffff {
 			return false
 		}
-		if h.udp && (int(binary.BigEndian.Uint16(p.Frame[h.l4+4:])) != len(p.Frame)-h.l4 || len(pkts) > 64) {
+		if h.udp && (int(binary.BigEndian.Uint16(p.Frame[h.l4+4:])) != len(p.Frame)-h.l4 || datagrams > 64) {
 			return false
 		}
 		if !h.udp && p.Frame[h.l4+13]&0x26 != 0 { // SYN, RST and URG stay alone
@@ -57,15 +64,15 @@ func slowlyOne(pkts []Packet) bool {
 		return false
 	}
 	pieces := slowCut(super)
-	if len(pieces) != len(pkts) {
-		return false
-	}
-	for i := range pieces {
-		if !bytes.Equal(pieces[i], pkts[i].Frame) {
-			return false
+	var want [][]byte
+	for _, p := range pkts {
+		if p.Offload.Segmented() {
+			want = append(want, slowCut(p)...)
+		} else {
+			want = append(want, p.Frame)
 		}
 	}
-	return true
+	return slices.EqualFunc(pieces, want, func(a, b []byte) bool { return cmp.Equal(Frame(a), Frame(b), sameButZero()) })
 }
 
 // slowSuper is the super-frame that packets would be, if they are one.
@@ -85,7 +92,11 @@ func slowSuper(pkts []Packet) Packet {
 	}
 	check := be.Uint16(f[h.check:])
 	be.PutUint16(f[h.check:], slowFold(uint64(check)+uint64(^uint16(len(first.Frame)-h.l4))+uint64(len(f)-h.l4)))
-	o := Offload{Flags: 1, GSOType: GSOTCPv4, HdrLen: uint16(h.payload), GSOSize: uint16(len(first.Frame) - h.payload), CsumStart: uint16(h.l4), CsumOffset: uint16(h.check - h.l4)}
+	size := uint16(len(first.Frame) - h.payload)
+	if first.Offload.Segmented() {
+		size = first.Offload.GSOSize
+	}
+	o := Offload{Flags: 1, GSOType: GSOTCPv4, HdrLen: uint16(h.payload), GSOSize: size, CsumStart: uint16(h.l4), CsumOffset: uint16(h.check - h.l4)}
 	if h.v6 {
 		o.GSOType = GSOTCPv6
 		be.PutUint16(f[h.l3+4:], uint16(len(f)-h.l3-40))
@@ -203,8 +214,16 @@ func drawFlow(t *rapid.T) (pkts []Packet) {
 			one.flags &^= lastFlags | tcpCWR
 		}
 		pieces := one.pieces(0)
-		pkts = append(pkts, pieces...)
 		s.id += len(pieces)
+		if s.udp && longest < 30000 && rapid.Bool().Draw(t, "in groups") {
+			whole, cut := one.super(), Segmenter{Groups: true}
+			pieces = nil
+			room := one.headerLen() + rapid.IntRange(1, 4).Draw(t, "datagrams in each")*one.gso
+			if err := cut.Segment(&whole, room, func(p *Packet) { pieces = append(pieces, clone(p)) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pkts = append(pkts, pieces...)
 		s.seq += uint32(len(one.payload))
 	}
 	return pkts

@@ -13,6 +13,9 @@ import (
 type Segmenter struct {
 	// Headroom is how many bytes emit may write in front of a piece: at most 64.
 	Headroom int
+	// Groups has UDP super-frames cut into as few smaller ones as maxFrame allows, of as many datagrams each, instead of into
+	// single datagrams. A datagram that is too long by itself is alone in its piece.
+	Groups bool
 
 	header [maxHeader]byte               // the headers of the super-frame; from the second piece on those of one in the middle
 	saved  [maxHeadroom + maxHeader]byte // what the headers of the current piece, and its headroom, lie over
@@ -39,6 +42,7 @@ type segment struct {
 	headers
 	marks   Offload // of each piece
 	size    int     // bytes of payload in each piece but the last
+	frames  int     // how many frames each piece but the last stands for: more than 1 in groups of datagrams only
 	total   int     // bytes of payload
 	pseudo  uint16  // the pseudo-header's sum, for the length of the super-frame
 	length  uint16  // that length: the transport header and the whole payload
@@ -49,9 +53,9 @@ type segment struct {
 }
 
 // Segment cuts the packet into frames and hands each to emit. TCP is cut finer than the packet's GSOSize where
-// maxFrame (bytes from the destination address on; 0 = no limit) asks for it. UDP is cut at GSOSize only, since
-// its cuts are the sender's datagrams, and a packet that is no super-frame is handed on whole; either may
-// therefore be larger than maxFrame.
+// maxFrame (bytes from the destination address on; 0 = no limit) asks for it. UDP is cut at GSOSize or, in Groups,
+// multiples of it only, since its cuts are the sender's datagrams, and a packet that is no super-frame is handed on
+// whole; either may therefore be larger than maxFrame.
 //
 // Every piece stands alone, with its checksum partial. A piece is a view into the packet's own bytes: it lives
 // until emit returns, the bytes around it belong to its neighbours, and emit may change only the piece itself
@@ -67,12 +71,17 @@ func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
 	if err != nil {
 		return err
 	}
-	c := segment{headers: h, size: int(p.Offload.GSOSize), total: len(p.Frame) - h.payload}
-	if h.proto == protoTCP && maxFrame > 0 {
+	c := segment{headers: h, size: int(p.Offload.GSOSize), frames: 1, total: len(p.Frame) - h.payload}
+	switch {
+	case maxFrame <= 0:
+	case h.proto == protoTCP:
 		c.size = min(c.size, maxFrame-h.payload)
 		if c.size <= 0 {
 			return errNoRoom
 		}
+	case s.Groups:
+		c.frames = groups(c.total, c.size, maxFrame-h.payload)
+		c.size *= c.frames
 	}
 	c.read(p.Frame)
 	copy(s.header[:], p.Frame[:h.payload])
@@ -86,6 +95,18 @@ func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
 		s.emit(p, &c, at, n, emit)
 	}
 	return nil
+}
+
+// groups returns how many datagrams of size bytes to have in each piece, so that none has more than room bytes of payload and
+// all have about as many: pieces that are equally long travel better.
+func groups(total, size, room int) int {
+	most := room / size
+	if most < 2 {
+		return 1
+	}
+	datagrams := (total + size - 1) / size
+	pieces := (datagrams + most - 1) / most
+	return max(1, (datagrams+pieces-1)/max(1, pieces))
 }
 
 // emit hands out piece n, whose payload starts at bytes into the payload.
@@ -112,6 +133,9 @@ func (s *Segmenter) emit(p *Packet, c *segment, at, n int, emit func(*Packet)) {
 		}
 	}
 	s.piece = Packet{Frame: frame, Offload: c.marks, Hops: p.Hops}
+	if c.frames > 1 && size > int(p.Offload.GSOSize) {
+		s.piece.Offload.GSOType, s.piece.Offload.GSOSize = GSOUDP, p.Offload.GSOSize
+	}
 	emit(&s.piece)
 	copy(roomy, saved)
 	s.roomy = nil
@@ -137,7 +161,7 @@ func (c *segment) read(f Frame) {
 func (c *segment) proceed(header *[maxHeader]byte, at, n int) {
 	h := header[:c.payload]
 	if !c.v6 {
-		id := c.id + uint16(n)
+		id := c.id + uint16(n*c.frames)
 		binary.BigEndian.PutUint16(h[c.l3+4:], id)
 		binary.BigEndian.PutUint16(h[c.l3+10:], ^fold(c.ipFixed+uint64(c.payload+c.size-c.l3)+uint64(id)))
 	}
@@ -151,7 +175,7 @@ func (c *segment) write(f Frame, at, n, size int) {
 	if c.v6 {
 		binary.BigEndian.PutUint16(f[c.l3+4:], uint16(c.payload+size-c.l3-ipv6HeaderLen))
 	} else {
-		length, id := uint16(c.payload+size-c.l3), c.id+uint16(n)
+		length, id := uint16(c.payload+size-c.l3), c.id+uint16(n*c.frames)
 		binary.BigEndian.PutUint16(f[c.l3+2:], length)
 		binary.BigEndian.PutUint16(f[c.l3+4:], id)
 		binary.BigEndian.PutUint16(f[c.l3+10:], ^fold(c.ipFixed+uint64(length)+uint64(id)))

@@ -64,6 +64,43 @@ func TestSegmentIsItsSlowTwin(t *testing.T) { rapid.Check(t, segmentIsItsTwin) }
 
 func FuzzSegmentIsItsSlowTwin(f *testing.F) { f.Fuzz(rapid.MakeFuzz(segmentIsItsTwin)) }
 
+// groupsAreItsTwin is the property of pieces that are groups of datagrams: cut again, they are what single ones are.
+func groupsAreItsTwin(t *rapid.T) {
+	shape := drawShape(t)
+	shape.udp = true
+	p := shape.super()
+	room := rapid.IntRange(1, 2000).Draw(t, "room")
+	s := Segmenter{Groups: true, Headroom: 14}
+	before := clone(&p)
+	var groups, got []Packet
+	if err := s.Segment(&p, shape.headerLen()+room, func(piece *Packet) { groups = append(groups, clone(piece)) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, p, wholeFrames()); diff != "" {
+		t.Fatalf("the super-frame was changed:\n%s", diff)
+	}
+	for i := range groups {
+		if payload := len(groups[i].Frame) - shape.headerLen(); payload > room && payload > shape.gso {
+			t.Fatalf("group %d has %d bytes of payload, more than %d", i, payload, room)
+		}
+		if err := groups[i].Check(); err != nil {
+			t.Fatalf("group %d: %v", i, err)
+		}
+		got = append(got, cutAll(t, &groups[i], 0)...)
+	}
+	if diff := cmp.Diff(shape.pieces(0), got, sameButZero()); diff != "" {
+		t.Fatalf("datagrams differ (-twin +got):\n%s", diff)
+	}
+	most := max(1, room/shape.gso)
+	if least := max(1, (len(got)+most-1)/most); len(groups) != least {
+		t.Fatalf("%d groups of %d datagrams, where %d would do", len(groups), len(got), least)
+	}
+}
+
+func TestGroupsAreTheirSlowTwin(t *testing.T) { rapid.Check(t, groupsAreItsTwin) }
+
+func FuzzGroupsAreTheirSlowTwin(f *testing.F) { f.Fuzz(rapid.MakeFuzz(groupsAreItsTwin)) }
+
 func checkCounts(t *rapid.T, p *Packet, pieces []Packet) {
 	wire, longest := 0, 0
 	for _, piece := range pieces {
@@ -117,10 +154,11 @@ func BenchmarkSegment(b *testing.B) {
 		{"tcp4", shape{payload: make([]byte, 64000), gso: 1448, tcpOpts: 12}},
 		{"tcp6", shape{payload: make([]byte, 64000), gso: 1428, tcpOpts: 12, v6: true}},
 		{"udp4", shape{payload: make([]byte, 64000), gso: 1472, udp: true}},
+		{"udp4 small", shape{payload: make([]byte, 44*64), gso: 64, udp: true}},
 	} {
 		b.Run(row.name, func(b *testing.B) {
 			p := row.s.super()
-			var s Segmenter
+			s := Segmenter{Groups: true}
 			n := 0
 			emit := func(p *Packet) { n += len(p.Frame) }
 			b.ReportAllocs()

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
 
@@ -36,6 +38,7 @@ func shortCircuit(t testing.TB, c Cipher, receive func(int, *Link, []ether.Packe
 	}
 	l.size.Store(sizeLargest)
 	l.Start(true)
+	e.JoinUDP(true)
 	e.byLinkID.Store(&map[LinkID]*Link{7: l})
 	r := newReceiver(e, &inlet{}, nil)
 	r.now = time.Now()
@@ -50,6 +53,7 @@ var traffic = []struct {
 	{"superframe64k", func() []ether.Packet { return []ether.Packet{superFrame(64_000, 1448)} }},
 	{"64x1400", func() []ether.Packet { return batchOf(64, 1400) }},
 	{"64x64", func() []ether.Packet { return batchOf(64, 64) }},
+	{"44x64asone", func() []ether.Packet { return []ether.Packet{datagrams(44, 64)} }},
 	{"64x1514split", func() []ether.Packet { return batchOf(64, 1514) }},
 }
 
@@ -73,7 +77,7 @@ func BenchmarkSealOpen(b *testing.B) {
 		for _, c := range traffic {
 			b.Run(s.String()+"/"+c.name, func(b *testing.B) {
 				frames := 0
-				l := shortCircuit(b, s, func(_ int, _ *Link, pkts []ether.Packet) { frames += len(pkts) })
+				l := shortCircuit(b, s, func(_ int, _ *Link, pkts []ether.Packet) { frames += int(framesOf(pkts)) })
 				pkts := c.make()
 				b.SetBytes(bytesOf(pkts))
 				b.ReportAllocs()
@@ -147,5 +151,32 @@ func TestDataPathAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { l.Send(0, pkts) }); n > 0 {
 			t.Errorf("%s: %v allocations a batch", c.name, n)
 		}
+	}
+}
+
+// TestDatagramsTravelInGroups: a super-frame of datagrams fills few datagrams of the link, each standing alone, and comes out
+// as it went in.
+func TestDatagramsTravelInGroups(t *testing.T) {
+	sent := datagrams(44, 64)
+	if err := sent.Check(); err != nil {
+		t.Fatal(err)
+	}
+	var got []ether.Packet
+	l := shortCircuit(t, preferred()[0], func(_ int, _ *Link, pkts []ether.Packet) {
+		for _, p := range pkts {
+			p.Frame = bytes.Clone(p.Frame)
+			got = append(got, p)
+		}
+	})
+	l.Send(0, []ether.Packet{sent})
+	sent.Hops++
+	if diff := cmp.Diff([]ether.Packet{sent}, got); diff != "" {
+		t.Errorf("(-sent +got):\n%s", diff)
+	}
+	if n := l.Stats().DatagramsSent; n != 3 {
+		t.Errorf("%d datagrams of the link for 44 of 64 bytes, want 3", n)
+	}
+	if s := l.Stats(); s.FramesReceived != 44 || s.FramesSent != 44 {
+		t.Errorf("%d frames out, %d in, want 44", s.FramesSent, s.FramesReceived)
 	}
 }

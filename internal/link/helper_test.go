@@ -201,3 +201,20 @@ func superFrame(n, mss int) ether.Packet {
 		Flags: ether.NeedsChecksum, GSOType: ether.GSOTCPv4, HdrLen: 54, GSOSize: uint16(mss), CsumStart: 34, CsumOffset: 16,
 	}}
 }
+
+// datagrams is a super-frame of so many UDP datagrams of size bytes.
+func datagrams(count, size int) ether.Packet {
+	p := superFrame(42+count*size, size)
+	ip := p.Frame[14:]
+	const more = 17 - 6 // UDP's number instead of TCP's
+	ip[9] += more
+	binary.BigEndian.PutUint16(ip[10:], binary.BigEndian.Uint16(ip[10:])-more)
+	udp := ip[20:]
+	sum := binary.BigEndian.Uint16(udp[16:]) + more // the pseudo-header's; it does not overflow
+	clear(udp[8:20])
+	copy(udp, []byte{0x13, 0x89, 0x13, 0x8a})
+	binary.BigEndian.PutUint16(udp[4:], uint16(8+count*size))
+	binary.BigEndian.PutUint16(udp[6:], sum)
+	p.Offload.GSOType, p.Offload.HdrLen, p.Offload.CsumOffset = ether.GSOUDP, 42, 6
+	return p
+}

@@ -47,7 +47,7 @@ type outbox struct {
 
 func newOutbox(lane int, sock Socket) *outbox {
 	o := &outbox{lane: uint16(lane), sock: sock, buf: make([]byte, sendBytes)}
-	o.seg.Headroom = pieceRoom
+	o.seg.Headroom, o.seg.Groups = pieceRoom, true
 	o.put, o.whole = o.segment, o.streamRecord
 	return o
 }
@@ -90,7 +90,8 @@ func (o *outbox) segment(p *ether.Packet) {
 		o.record(p)
 		return
 	}
-	o.made++
+	frames := uint64(p.Frames())
+	o.made += frames
 	putPieceHead(text, o.hops, &p.Offload, len(p.Frame))
 	if o.n > o.at {
 		o.closeDatagram(true)
@@ -101,7 +102,7 @@ func (o *outbox) segment(p *ether.Packet) {
 	o.tx.counter++
 	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
 	o.key.sealFrom(o.buf[o.at:o.at+length], text, h, &o.nonce)
-	o.open = 1
+	o.open = frames
 	o.closed(length)
 }
 
