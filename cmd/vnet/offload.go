@@ -11,7 +11,9 @@ import (
 )
 
 // offloadNames are what can be switched, on the command line and while running.
-func offloadNames() []string { return []string{"gso", "gro", "tso", "tso4", "tso6", "uso", "csum"} }
+func offloadNames() []string {
+	return []string{"gso", "gro", "tso", "tso4", "tso6", "uso", "csum", "queue"}
+}
 
 func offloadCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
@@ -25,7 +27,8 @@ daemon ends; "vnet host --no-NAME" and "vnet proxy --no-NAME" start without. No 
   gro   several datagrams of a link received as one (UDP_GRO)
   csum  frames with unfinished checksums between guests and node; without it neither tso nor uso
   tso   super-frames of TCP between guests and node; tso4 and tso6 are its halves, for IPv4 and IPv6
-  uso   super-frames of UDP between guests and node`,
+  uso   super-frames of UDP between guests and node
+  queue what waits for the node in a TAP is bounded in bytes by a program in the kernel, and so short under super-frames, too`,
 		Example: `  vnet offload
   vnet offload uso off --node host2`,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -40,8 +40,8 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 // unitName is the unit of an overlay's daemon.
 func unitName(overlay string) string { return "vnet-" + overlay + ".service" }
 
-// unitText is the unit that runs a command line. The daemon needs to make TAP devices, to open packet sockets, and to read
-// the state of root; nothing else of root's powers, and no file but its own.
+// unitText is the unit that runs a command line. The daemon needs to make TAP devices with a program each that keeps their queues
+// short, to open packet sockets, and to read the state of root; nothing else of root's powers, and no file but its own.
 func unitText(overlay string, argv []string) string {
 	words := make([]string, len(argv))
 	for i, a := range argv {
@@ -60,7 +60,7 @@ StateDirectory=vnet
 StateDirectoryMode=0700
 RuntimeDirectory=vnet
 RuntimeDirectoryPreserve=yes
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_OVERRIDE
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_DAC_OVERRIDE
 NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths=/var/lib/vnet /run/vnet
@@ -84,7 +84,7 @@ RestrictSUIDSGID=yes
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
-SystemCallFilter=@system-service
+SystemCallFilter=@system-service bpf
 SystemCallErrorNumber=EPERM
 
 [Install]

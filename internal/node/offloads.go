@@ -21,12 +21,13 @@ const (
 	offloadTSO4     = "tso4"
 	offloadTSO6     = "tso6"
 	offloadUSO      = "uso"
+	offloadQueue    = "queue"
 	offloadTSO      = "tso" // short for tso4 and tso6
 )
 
 // portOffloads are those of ports, underlayOffloads those of the sockets of links.
 func portOffloads() []string {
-	return []string{offloadChecksum, offloadTSO4, offloadTSO6, offloadUSO}
+	return []string{offloadChecksum, offloadTSO4, offloadTSO6, offloadUSO, offloadQueue}
 }
 
 func underlayOffloads() []string { return []string{offloadGSO, offloadGRO} }
@@ -85,11 +86,12 @@ func (n *Node) switchOffloads(names []string, on bool) error {
 	return n.setPorts()
 }
 
-// setPorts has every port use what is not switched off: without checksums no segmentation, whose pieces have unfinished ones.
+// setPorts has every port use what is not switched off: without checksums no segmentation, whose pieces have unfinished ones. The bound of a
+// queue needs none.
 func (n *Node) setPorts() error {
 	use := []string{}
 	for _, name := range portOffloads() {
-		if !n.offload.off[name] && !n.offload.off[offloadChecksum] {
+		if !n.offload.off[name] && (name == offloadQueue || !n.offload.off[offloadChecksum]) {
 			use = append(use, name)
 		}
 	}

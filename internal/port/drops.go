@@ -13,11 +13,12 @@ const (
 	dropDown                  // the interface is down
 	dropRefused               // the kernel did not take it, for another reason
 	dropLate                  // the kernel had no room, since they were not read in time
+	dropWaiting               // too much waited for us already
 	dropReasons               // how many there are
 )
 
 func (r reason) String() string {
-	return [dropReasons]string{"full", "longer than the MTU", "no frame", "marks lie", "interface down", "refused", "not read in time"}[r]
+	return [dropReasons]string{"full", "longer than the MTU", "no frame", "marks lie", "interface down", "refused", "not read in time", "queue full"}[r]
 }
 
 // drops counts lost Ethernet frames; any goroutine may add.

@@ -21,6 +21,7 @@ type queue struct {
 	look  time.Duration
 	idle  bool
 	vigil vigil
+	tally *tally // shared with the kernel, or nil
 }
 
 // wait returns once the descriptor is readable or has an error to tell, or nothing came for as long as look says.
@@ -54,18 +55,20 @@ func (k *queue) wait() error {
 // receive reads one packet into the batch and may find it not worth taking.
 func (k *queue) fill(b *Batch, receive func(*queue, *Batch) error) error {
 	b.reset()
-	looking := false
+	looking, drained := false, false
 	for {
 		// Bounded, so that a flood of what is not worth taking does not hide that the port closes.
 		for tries := 0; b.room() && tries < 2*b.max; tries++ {
 			err := receive(k, b)
 			if errors.Is(err, unix.EAGAIN) {
+				drained = true
 				break
 			}
 			if err != nil && !errors.Is(err, unix.EINTR) {
 				return err
 			}
 		}
+		k.tally.read(b.Packets, drained)
 		if len(b.Packets) > 0 {
 			return nil
 		}

@@ -43,6 +43,18 @@ func (d device) mtu() (int, error) {
 	return int(r.Uint32()), nil
 }
 
+// txQueue returns how many packets the kernel queues for whoever reads a queue.
+func (d device) txQueue() (int, error) {
+	r, err := unix.NewIfreq(d.name)
+	if err != nil {
+		return 0, fmt.Errorf("cannot name an interface %q: %w", d.name, err)
+	}
+	if err := unix.IoctlIfreq(d.fd, unix.SIOCGIFTXQLEN, r); err != nil {
+		return 0, fmt.Errorf("cannot read the length of the queue of %q: %w", d.name, err)
+	}
+	return int(r.Uint32()), nil
+}
+
 // is reports whether the interface of this name still has this index, and so is the same one.
 func (d device) is(index int) bool {
 	r, err := unix.NewIfreq(d.name)
@@ -128,6 +140,13 @@ func (p *placed) mtu(queue int, name string) (int, error) {
 	p.at.close()
 	p.at = found
 	return found.mtu()
+}
+
+// txQueue is that of the interface where mtu last found it.
+func (p *placed) txQueue() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.at.txQueue()
 }
 
 func (p *placed) close() { p.at.close() }

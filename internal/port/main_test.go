@@ -15,7 +15,8 @@ import (
 // it does not.
 const insideKey = "VNET_PORT_TEST_INSIDE"
 
-// TestMain runs the tests in fresh user and network namespaces, which an ordinary user may make on most machines.
+// TestMain runs the tests in fresh user and network namespaces, which an ordinary user may make on most machines. Root needs no other users,
+// among whom the kernel would take no program of ours (ration_linux.go).
 func TestMain(m *testing.M) {
 	if os.Getenv(insideKey) != "" {
 		os.Exit(m.Run())
@@ -29,6 +30,9 @@ func TestMain(m *testing.M) {
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
+	if os.Getuid() == 0 && mayMakeNamespaces() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWNET}
+	}
 	runtime.LockOSThread() // the child's life hangs on this thread
 	if err := cmd.Start(); err != nil {
 		_ = os.Setenv(insideKey, fmt.Sprintf("no namespaces of our own: %v", err))
@@ -38,6 +42,16 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// mayMakeNamespaces tries it on a thread that is thrown away.
+func mayMakeNamespaces() bool {
+	may := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		may <- syscall.Unshare(syscall.CLONE_NEWNET) == nil
+	}()
+	return <-may
 }
 
 // needNamespace skips a test of real doors where they cannot be had.

@@ -111,6 +111,7 @@ func configureTAP(c TAPConfig, kind, bridge string, fds []int) (*tap, error) {
 		dev.close()
 		return nil, err
 	}
+	t.allot(c.Waiting, c.TxQueue)
 	return t, nil
 }
 
@@ -205,6 +206,9 @@ func setProperties(h *netlink.Handle, link netlink.Link, c *TAPConfig) error {
 	if err := h.LinkSetTxQLen(link, c.TxQueue); err != nil {
 		return fmt.Errorf("cannot set its queue to %d packets: %w", c.TxQueue, err)
 	}
+	// Without a queue of its own in front of ours the kernel tells senders here at once when ours is full: a TCP then sends later, where it
+	// would have to find the loss. A kernel without this kind goes on with its own.
+	_ = h.QdiscReplace(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.HANDLE_ROOT}, QdiscType: "noqueue"})
 	if err := h.LinkSetGSOMaxSize(link, c.GSOMax); err != nil {
 		return fmt.Errorf("cannot limit its super-frames to %d bytes: %w", c.GSOMax, err)
 	}

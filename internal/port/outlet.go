@@ -37,6 +37,9 @@ func (t takes) names() []string {
 func parseTakes(names []string) (takes, error) {
 	var t takes
 	for _, name := range names {
+		if name == offloadQueue { // a TAP's own, which no frame needs
+			continue
+		}
 		i := slices.Index(takesAll.names(), name)
 		if i < 0 {
 			return 0, fmt.Errorf("cannot use offload %q: there are %v", name, takesAll.names())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
@@ -47,15 +48,18 @@ func (p queuePort) SetOffloads(names []string) error { return p.Port.(Switcher).
 func (p queuePort) Read(_ int, b *Batch) error {
 	t := p.Port.(*tap)
 	for {
+		if !t.gate.enter() {
+			return net.ErrClosed
+		}
 		for q := range t.queues {
 			k := t.queues[q]
 			b.reset()
-			if err := receiveTAP(&k, b); err == nil && len(b.Packets) > 0 {
+			err := receiveTAP(&k, b)
+			k.tally.read(b.Packets, errors.Is(err, unix.EAGAIN))
+			if err == nil && len(b.Packets) > 0 {
+				t.gate.leave()
 				return nil
 			}
-		}
-		if !t.gate.enter() {
-			return net.ErrClosed
 		}
 		t.gate.leave()
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,7 @@ type TAPConfig struct {
 	MTU       int       // bytes; 0 = 1500
 	MAC       ether.MAC // of the kernel's side; zero = the kernel chooses
 	TxQueue   int       // packets; 0 = 500
+	Waiting   int       // bytes that may wait in a queue before long frames are turned away; 0 = 1.5 MiB
 	GSOMax    int       // bytes of the longest super-frame; 0 = 60000
 	Namespace string    // network namespace to make it in, a name or a path; "" = this one
 	NoUSO     bool      // do not offer UDP segmentation
@@ -56,6 +58,9 @@ func (c TAPConfig) withDefaults() (TAPConfig, error) {
 	}
 	if c.TxQueue == 0 {
 		c.TxQueue = defaultTxQueue
+	}
+	if c.Waiting == 0 {
+		c.Waiting = defaultQueueBytes
 	}
 	if c.GSOMax == 0 {
 		c.GSOMax = defaultGSOMax
@@ -85,6 +90,7 @@ type tap struct {
 	gate              *gate
 	outlet            outlet
 	device            placed
+	ration            ration
 }
 
 // TAPFromFDs makes a port of TAP queues somebody else has opened with IFF_NO_PI and IFF_VNET_HDR, for an
@@ -121,7 +127,22 @@ func TAPFromFDsMTU(name string, fds []int, mtu int) (Port, error) {
 		dev.close()
 		return nil, err
 	}
+	switch packets, err := dev.txQueue(); {
+	case err != nil:
+		t.ration.lacks = "not here: " + err.Error()
+	case oneOfMany(fds[0]):
+		t.ration.lacks = "not with several queues that were handed over: nobody says which is which"
+	default:
+		t.allot(defaultQueueBytes, packets)
+	}
 	return t, nil
+}
+
+// oneOfMany reports whether a queue's interface may have others.
+func oneOfMany(fd int) bool {
+	var r unix.Ifreq
+	err := unix.IoctlIfreq(fd, unix.TUNGETIFF, &r)
+	return err != nil || r.Uint16()&unix.IFF_MULTI_QUEUE != 0
 }
 
 // inspectQueue returns the name of the interface behind a TAP queue that suits us.
@@ -166,6 +187,18 @@ func newTAP(c TAPConfig, kind string, fds []int, dev device) (*tap, error) {
 	t.outlet.door = t
 	t.outlet.start(has, lacks, c.MTU)
 	return t, nil
+}
+
+// allot bounds how much waits in each queue; they must be all there are, in the order in which they were opened.
+func (t *tap) allot(bytes, packets int) {
+	fds := make([]int, len(t.queues))
+	for q := range t.queues {
+		fds[q] = t.queues[q].fd
+	}
+	t.ration.set(fds, bytes, packets)
+	for q := range t.queues {
+		t.queues[q].tally = t.ration.of(q)
+	}
 }
 
 // setUpQueue makes a queue non-blocking and tells the kernel what we take; it returns that set, smaller where
@@ -285,6 +318,7 @@ func (t *tap) SetOffloads(names []string) error {
 	if err != nil {
 		return err
 	}
+	t.ration.use(slices.Contains(names, offloadQueue))
 	// The choice is the device's, not the queue's.
 	if err := unix.IoctlSetInt(t.queues[0].fd, unix.TUNSETOFFLOAD, tunOffloads(use)); err != nil {
 		return fmt.Errorf("cannot choose offloads of TAP %q: %w", t.iface, err)
@@ -305,11 +339,12 @@ func (t *tap) SetUnderlay(ours []netip.AddrPort) error {
 }
 
 func (t *tap) Info() Info {
-	if t.gate.enter() {
+	open := t.gate.enter()
+	if open {
 		defer t.gate.leave()
 		t.refreshMTU()
 	}
-	return Info{
+	i := Info{
 		Kind:      t.kind,
 		MAC:       t.mac,
 		MTU:       int(t.outlet.mtu.Load()),
@@ -320,6 +355,13 @@ func (t *tap) Info() Info {
 		Queues:    len(t.queues),
 		Drops:     t.outlet.drops.reasons(),
 	}
+	if open {
+		if n, err := t.device.txQueue(); err == nil {
+			t.ration.follow(n)
+		}
+		t.ration.describe(&i)
+	}
+	return i
 }
 
 func (t *tap) Close() error {
@@ -330,6 +372,7 @@ func (t *tap) Close() error {
 		_ = unix.Close(k.fd) // nothing is buffered that could be lost
 	}
 	_ = unix.Close(t.wake)
+	t.ration.close()
 	t.device.close()
 	return nil
 }

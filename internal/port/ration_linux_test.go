@@ -1,0 +1,176 @@
+package port
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+// openRationed opens a TAP in whose queue only so many bytes may wait, and the way into it.
+func openRationed(t testing.TB, c TAPConfig) (in Port, out *tap) {
+	t.Helper()
+	out = openTestTAP(t, c).(*tap)
+	if why := out.Info().Off[offloadQueue]; why != "" {
+		t.Skipf("no bound of bytes: %s", why)
+	}
+	in = openTestLAN(t, c.Name)
+	quiet := "/proc/sys/net/ipv6/conf/" + c.Name + "/disable_ipv6" // the kernel itself sends nothing any more
+	if err := os.WriteFile(quiet, []byte("1"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for q := range out.queues {
+		drain(&out.queues[q])
+	}
+	return in, out
+}
+
+// drain reads all that waits in a queue, and returns how much.
+func drain(k *queue) (n int) {
+	for b := NewBatch(1); ; n++ {
+		b.reset()
+		if receiveTAP(k, b) != nil {
+			k.tally.read(nil, true)
+			return n
+		}
+	}
+}
+
+// TestRationAsTheTally sends frames of all lengths into a TAP that is read now and then: the kernel's program lets in what its twin in Go does,
+// and what it lets in arrives.
+func TestRationAsTheTally(t *testing.T) {
+	in, out := openRationed(t, TAPConfig{Name: "rationed", MTU: 9000, Waiting: 60_000, TxQueue: 40})
+	dice := rand.New(rand.NewPCG(1, 2))
+	q, batch := out.ration.of(0), NewBatch(64)
+	var waiting []ether.Packet
+	turned := uint64(0)
+	for i := range 3000 {
+		payload := 20 + dice.IntN(100)
+		if i/500%2 == 0 && dice.IntN(2) == 0 { // in turn: mixed, and small frames only
+			payload = dice.IntN(8900)
+		}
+		p := recipe{payload: payload}.packet()
+		want := q.admits(len(p.Frame))
+		n, err := in.Write(0, []ether.Packet{p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n == 1; got != want {
+			t.Fatalf("frame %d of %d bytes: let in: %v; its twin: %v; %+v", i, len(p.Frame), got, want, *q)
+		}
+		if want {
+			waiting = append(waiting, p)
+		} else {
+			turned++
+		}
+		if len(waiting) > 0 && dice.IntN(30) == 0 {
+			if err := out.Read(0, batch); err != nil {
+				t.Fatal(err)
+			}
+			same(t, waiting[:len(batch.Packets)], batch.Packets)
+			waiting = waiting[len(batch.Packets):]
+		}
+	}
+	if got := out.Info().Drops[dropWaiting.String()]; got != turned || turned == 0 {
+		t.Fatalf("%d were turned away, the port counts %d", turned, got)
+	}
+}
+
+// TestRationOfSuperFrames fills a TAP with super-frames: few of them wait, and small frames still find room.
+func TestRationOfSuperFrames(t *testing.T) {
+	in, out := openRationed(t, TAPConfig{Name: "rationed"})
+	long, small := recipe{payload: 58_000, gso: 1448}.packet(), recipe{payload: 64}.packet()
+	fill := func(p ether.Packet) (n int) {
+		for {
+			went, err := in.Write(0, []ether.Packet{p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n += went; went == 0 || n == 1000 {
+				return n
+			}
+		}
+	}
+	most := int(fits(defaultTxQueue))
+	want := (defaultQueueBytes + len(long.Frame) - 1) / len(long.Frame)
+	if n := fill(long); n != want {
+		t.Fatalf("%d super-frames wait, want %d", n, want)
+	}
+	if n := fill(small); n != most-want {
+		t.Fatalf("%d small frames wait beside them, want %d", n, most-want)
+	}
+	expect(t, out, most)
+	if n := fill(small); n != most {
+		t.Fatalf("%d small frames wait, want %d", n, most)
+	}
+	expect(t, out, most)
+	if err := out.SetOffloads([]string{"csum", "tso4", "tso6"}); err != nil {
+		t.Fatal(err)
+	}
+	if why := out.Info().Off[offloadQueue]; why != whySwitched {
+		t.Fatalf("off: %q", why)
+	}
+	if n := fill(long); n != most {
+		t.Fatalf("%d super-frames wait without a bound, want %d", n, most)
+	}
+}
+
+// TestRationFollowsTheOwner: who makes the queue shorter or longer has what was asked for.
+func TestRationFollowsTheOwner(t *testing.T) {
+	_, out := openRationed(t, TAPConfig{Name: "rationed"})
+	for _, packets := range []int{30, 800} {
+		if err := netlink.LinkSetTxQLen(findLink(t, "rationed"), packets); err != nil {
+			t.Fatal(err)
+		}
+		if _ = out.Info(); out.ration.of(0).maxPackets != fits(packets) {
+			t.Fatalf("%d packets may wait, want %d", out.ration.of(0).maxPackets, fits(packets))
+		}
+	}
+}
+
+// TestRationOfQueues: each queue has a tally of its own, in which only what it carried is counted.
+func TestRationOfQueues(t *testing.T) {
+	in, out := openRationed(t, TAPConfig{Name: "rationed", Queues: 4})
+	used := map[int]bool{}
+	for port := range uint16(64) { // the kernel chooses the queue by the flow
+		send(t, in, recipe{udp: true, payload: 64, dstPort: 1000 + port}.packet())
+		for q := range out.queues {
+			k := &out.queues[q]
+			waits := k.tally.inPackets - k.tally.outPackets
+			if n := drain(k); uint64(n) != waits {
+				t.Fatalf("%d frames were in queue %d, its tally said %d", n, q, waits)
+			} else if n > 0 {
+				used[q] = true
+			}
+		}
+	}
+	if len(used) < 2 {
+		t.Fatalf("only queues %v were used", used)
+	}
+}
+
+// TestRationOfQueuesHandedOver: of one queue it is plain which it is, of one among many it is not.
+func TestRationOfQueuesHandedOver(t *testing.T) {
+	openRationed(t, TAPConfig{Name: "rationed"}) // or skip
+	for _, n := range []int{1, 2} {
+		fds, _, err := openQueues("handed", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := TAPFromFDs("vm", fds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if why, bounded := p.Info().Off[offloadQueue], p.(*tap).ration.of(0) != nil; bounded != (n == 1) || bounded != (why == "") {
+			t.Errorf("%d queues: bounded: %v, off because %q", n, bounded, why)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

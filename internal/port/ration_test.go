@@ -1,0 +1,68 @@
+package port
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
+)
+
+func TestTallyAdmits(t *testing.T) {
+	rows := []struct {
+		name          string
+		bytes, frames int // that wait
+		length        int // of one more
+		want          bool
+	}{
+		{"an empty queue takes the longest frame", 0, 0, maxFrame, true},
+		{"one byte below the bound is below it", 99_999, 2, maxFrame, true},
+		{"at the bound no long frame is let in", 100_000, 2, longFrame + 1, false},
+		{"what is no long frame is", 100_000, 2, longFrame, true},
+		{"small frames fill the queue to its length", 499 * 64, 499, 64, true},
+		{"and no further", 500 * 64, 500, 64, false},
+		{"more may have been read than was counted", -70_000, -1, maxFrame, true},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			q := tally{inBytes: 1 << 40, inPackets: 1 << 30, maxBytes: 100_000, maxPackets: 500}
+			q.outBytes, q.outPackets = q.inBytes-uint64(row.bytes), q.inPackets-uint64(row.frames)
+			if got := q.admits(row.length); got != row.want {
+				t.Fatalf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+// TestTallyForgetsWhatWasLost plays both sides: a kernel that loses some of what it has counted, and a reader.
+func TestTallyForgetsWhatWasLost(t *testing.T) {
+	dice := rand.New(rand.NewPCG(3, 4))
+	q := tally{maxBytes: 100_000, maxPackets: 500}
+	var waiting []ether.Packet
+	for range 10_000 {
+		frame := make(ether.Frame, 64+dice.IntN(9000))
+		if q.admits(len(frame)) {
+			q.inBytes, q.inPackets = q.inBytes+uint64(len(frame)), q.inPackets+1
+			if dice.IntN(10) > 0 {
+				waiting = append(waiting, ether.Packet{Frame: frame})
+			}
+		}
+		if dice.IntN(8) == 0 {
+			n := min(len(waiting), 1+dice.IntN(20))
+			batch := waiting[:n]
+			waiting = waiting[n:]
+			q.read(batch, len(waiting) == 0)
+			if len(waiting) == 0 && (q.inBytes != q.outBytes || q.inPackets != q.outPackets) {
+				t.Fatalf("nothing waits, and yet the tally says %+v", q)
+			}
+		}
+		bytes := 0
+		for i := range waiting {
+			bytes += len(waiting[i].Frame)
+		}
+		if have := int(q.inBytes - q.outBytes); have < bytes {
+			t.Fatalf("%d bytes wait, the tally says %d", bytes, have)
+		}
+	}
+	var none *tally
+	none.read(waiting, true) // a port without one
+}
