@@ -71,51 +71,6 @@ func (l *Link) sendHouseBy(sock Socket, lane uint16, to netip.AddrPort, size int
 
 func (l *Link) sendProbe(m probe) { l.sendHouse(int(m.size), m.put) }
 
-// keep is the link's heartbeat goroutine: it sends heartbeats, judges whether the link lives, turns the epochs, and clears
-// up at the end.
-func (l *Link) keep() {
-	limit := silentLimit
-	if l.stream != nil {
-		limit = silentLimitTCP
-	}
-	life, turned, base, beats := newLife(l.since, limit), l.since, uint64(0), 0
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-l.done:
-			l.clear()
-			return
-		case <-timer.C:
-		}
-		now := time.Now()
-		if life.limit = limit; !l.opened.Load() {
-			life.limit = max(limit, udpPatience) // on a long path its first words are still under way
-		}
-		life.Heard(l.since.Add(time.Duration(l.heard.Load())))
-		life.Told(time.Duration(l.peers.silence.Load()))
-		send, dead := life.Step(now)
-		if dead != nil {
-			l.end(dead, false)
-			continue
-		}
-		if send {
-			l.sendBeat(now, life.heard)
-			l.spread.step(l, now)
-			if beats++; (beats%upkeepBeats == 0 || l.unanswered.Load() > 1) && !l.upkeep() {
-				l.end(errNarrow, false)
-				continue
-			}
-			if sent := l.datagramsSealed(); sent-base >= l.e.cfg.EpochDatagrams || now.Sub(turned) >= l.e.cfg.EpochTime {
-				if l.turn() {
-					base, turned = sent, now
-				}
-			}
-		}
-		timer.Reset(time.Until(life.Next()))
-	}
-}
-
 // upkeep asks once more whether a full datagram gets through; false when upkeepTries in a row were not answered. Without it a
 // path that became narrower would pass heartbeats and swallow frames.
 func (l *Link) upkeep() bool {

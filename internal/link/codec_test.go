@@ -318,7 +318,7 @@ func TestEpochs(t *testing.T) {
 func TestLife(t *testing.T) {
 	begin := time.Unix(1000, 0)
 	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
-	l := newLife(begin, silentLimit)
+	l := newLife(begin, silentLimit, 0)
 	for ms := 0; ms < 2000; ms += 250 {
 		l.Heard(at(ms))
 		if send, dead := l.Step(at(ms)); !send || dead != nil {
@@ -338,7 +338,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("750 ms of silence: %v", dead)
 	}
 
-	l = newLife(begin, silentLimit)
+	l = newLife(begin, silentLimit, 0)
 	l.Heard(at(10))
 	l.Told(740 * time.Millisecond)
 	if _, dead := l.Step(at(20)); dead != nil {
@@ -349,7 +349,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("a deaf peer: %v", dead)
 	}
 
-	l = newLife(begin, silentLimit)
+	l = newLife(begin, silentLimit, 0)
 	l.Step(begin)
 	l.Next() // to be asked at 250, but the process stood still for 10 s
 	if _, dead := l.Step(at(10_000)); dead != nil {
@@ -358,6 +358,55 @@ func TestLife(t *testing.T) {
 	l.Next()
 	if _, dead := l.Step(at(10_250)); dead != errSilent {
 		t.Errorf("and then it was not: %v", dead)
+	}
+}
+
+func TestLifeAnswers(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
+	l := newLife(begin, silentLimit, answerSlack)
+	l.Step(begin)
+	for _, c := range []struct {
+		ms   int
+		send bool
+		next time.Duration // from then
+	}{
+		{1, true, beatEvery + answerSlack}, // the phase of the peer is ours from now on
+		{251, true, beatEvery + answerSlack},
+		{252, false, beatEvery + answerSlack - time.Millisecond}, // a burst is answered once
+		{520, true, beatEvery + answerSlack},                     // late
+	} {
+		l.Heard(at(c.ms))
+		if send, dead := l.Answer(at(c.ms)); send != c.send || dead != nil {
+			t.Errorf("at %d ms: send %v, dead %v", c.ms, send, dead)
+		}
+		if next := l.Next(); next.Sub(at(c.ms)) != c.next {
+			t.Errorf("at %d ms it wants to be asked after %v", c.ms, next.Sub(at(c.ms)))
+		}
+	}
+	for want := at(520).Add(beatEvery + answerSlack); want.Before(at(520 + 750)); want = want.Add(beatEvery) { // left alone
+		if now := l.Next(); !now.Equal(want) {
+			t.Errorf("it wants to be asked at %v, not %v", now, want)
+		}
+		if send, dead := l.Step(want); !send || dead != nil {
+			t.Errorf("at %v: send %v, dead %v", want, send, dead)
+		}
+	}
+	if end := l.Next(); !end.Equal(at(520 + 750)) {
+		t.Errorf("its end is due at %v", end)
+	}
+	if _, dead := l.Answer(at(520 + 750)); dead != errSilent {
+		t.Errorf("750 ms of silence: %v", dead)
+	}
+
+	l = newLife(begin, silentLimit, 0) // the end that dialled
+	l.Step(begin)
+	if send, _ := l.Answer(at(240)); send {
+		t.Error("an answer was answered")
+	}
+	l.Told(silentLimit)
+	if _, dead := l.Answer(at(241)); dead != errUnsaid {
+		t.Errorf("a deaf peer: %v", dead)
 	}
 }
 

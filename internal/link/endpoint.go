@@ -301,6 +301,7 @@ func (e *Endpoint) admit(l *Link) error {
 			return err
 		}
 	}
+	l.start()
 	e.sessions[l] = struct{}{}
 	if l.stream == nil {
 		next := maps.Clone(*e.byLinkID.Load())

@@ -66,9 +66,10 @@ type Link struct {
 	shut   atomic.Bool                    // this end has closed: nothing is delivered any more
 	still  atomic.Bool                    // it is forgotten: its account changes no more
 
-	tx    atomic.Pointer[epochKey] // stored by the heartbeat goroutine only
+	tx    atomic.Pointer[epochKey] // stored with pulse.mu held only
 	lanes []txLane                 // each its worker's
 	house houseOut
+	pulse pulse
 	rx    inside
 	peers told
 

@@ -334,7 +334,7 @@ func (l *Link) houseMessage(b []byte, now time.Time, parting *bye) *bye {
 	return parting
 }
 
-// told takes what a heartbeat says. One overtaken by a newer is ignored.
+// told takes what a heartbeat says, and answers it. One overtaken by a newer is ignored.
 func (l *Link) told(m beat, now time.Time) {
 	p := &l.peers
 	if int64(m.sent) <= p.sent.Load() {
@@ -353,6 +353,9 @@ func (l *Link) told(m beat, now time.Time) {
 			smooth = rtt
 		}
 		p.rtt.Store(int64(smooth + (rtt-smooth)/rttWeight))
+	}
+	if !l.dialled {
+		l.beat(now, (*life).Answer)
 	}
 }
 
