@@ -18,10 +18,10 @@ type queue struct {
 	fd   int
 	wake int // event counter of the whole port, readable once it closes
 	// look is how long wait waits at most, or 0 for ever; idle is whether it did. These and vigil belong to the reader.
-	look  time.Duration
-	idle  bool
-	vigil vigil
-	tally *tally // shared with the kernel, or nil
+	look      time.Duration
+	idle      bool
+	vigil     vigil
+	reckoning reckoning // of what waits
 }
 
 // wait returns once the descriptor is readable or has an error to tell, or nothing came for as long as look says.
@@ -55,21 +55,20 @@ func (k *queue) wait() error {
 // receive reads one packet into the batch and may find it not worth taking.
 func (k *queue) fill(b *Batch, receive func(*queue, *Batch) error) error {
 	b.reset()
-	looking, drained := false, false
+	looking := false
 	for {
 		// Bounded, so that a flood of what is not worth taking does not hide that the port closes.
 		for tries := 0; b.room() && tries < 2*b.max; tries++ {
 			err := receive(k, b)
 			if errors.Is(err, unix.EAGAIN) {
-				drained = true
 				break
 			}
 			if err != nil && !errors.Is(err, unix.EINTR) {
 				return err
 			}
 		}
-		k.tally.read(b.Packets, drained)
 		if len(b.Packets) > 0 {
+			k.reckoning.read(b.Packets)
 			return nil
 		}
 		now := time.Now()
@@ -81,6 +80,7 @@ func (k *queue) fill(b *Batch, receive func(*queue, *Batch) error) error {
 			giveWay()
 			continue
 		}
+		k.reckoning.empty()
 		if err := k.wait(); err != nil {
 			return err
 		}

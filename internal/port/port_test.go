@@ -55,7 +55,9 @@ func (p queuePort) Read(_ int, b *Batch) error {
 			k := t.queues[q]
 			b.reset()
 			err := receiveTAP(&k, b)
-			k.tally.read(b.Packets, errors.Is(err, unix.EAGAIN))
+			if errors.Is(err, unix.EAGAIN) {
+				k.reckoning.empty()
+			}
 			if err == nil && len(b.Packets) > 0 {
 				t.gate.leave()
 				return nil

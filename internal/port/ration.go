@@ -19,6 +19,9 @@ const (
 	// ringLag is how many places of its ring the kernel may still hold after we have read what was in them: it gives them back two lines of
 	// the cache at a time (__ptr_ring_consume in ptr_ring.h).
 	ringLag = 16
+	// sayPackets and sayBytes are how much a reader takes before it says so: a thirtieth of what may wait.
+	sayPackets = 16
+	sayBytes   = 48 << 10
 	// unbounded is a bound that is never reached.
 	unbounded = 1 << 62
 )
@@ -39,28 +42,34 @@ type tally struct {
 // fits is how many packets surely find room in a ring of so many places.
 func fits(places int) uint64 { return uint64(max(places-ringLag, (places+1)/2)) }
 
-// read is told what the reader has taken out of the queue, and whether it found the queue empty then: if so, whatever came in is out, also
-// what the kernel counted and then lost. A nil tally counts nothing.
-func (t *tally) read(packets []ether.Packet, empty bool) {
-	switch {
-	case t == nil:
-	case empty:
-		settle(&t.outPackets, atomic.LoadUint64(&t.inPackets))
-		settle(&t.outBytes, atomic.LoadUint64(&t.inBytes))
-	default:
-		bytes := 0
-		for i := range packets {
-			bytes += len(packets[i].Frame)
-		}
-		atomic.AddUint64(&t.outPackets, uint64(len(packets)))
-		atomic.AddUint64(&t.outBytes, uint64(bytes))
+// reckoning is the reader's side of a tally. It says seldom what it has read, since every word takes a line of the cache from the kernel's
+// side and back. It belongs to the reader; its zero value counts nothing.
+type reckoning struct {
+	tally          *tally
+	packets, bytes int // read and not yet said
+}
+
+// read is told what the reader has taken out of the queue.
+func (r *reckoning) read(packets []ether.Packet) {
+	if r.tally == nil {
+		return
+	}
+	for i := range packets {
+		r.bytes += len(packets[i].Frame)
+	}
+	if r.packets += len(packets); r.packets >= sayPackets || r.bytes >= sayBytes {
+		atomic.AddUint64(&r.tally.outPackets, uint64(r.packets))
+		atomic.AddUint64(&r.tally.outBytes, uint64(r.bytes))
+		r.packets, r.bytes = 0, 0
 	}
 }
 
-// settle writes to shared memory what is not there yet: a reader that looks again and again does not take the line from the kernel.
-func settle(out *uint64, in uint64) {
-	if atomic.LoadUint64(out) != in {
-		atomic.StoreUint64(out, in)
+// empty is told that nothing waits, before the reader sleeps: whatever came in is out, also what the kernel counted and then lost.
+func (r *reckoning) empty() {
+	if t := r.tally; t != nil {
+		atomic.StoreUint64(&t.outPackets, atomic.LoadUint64(&t.inPackets))
+		atomic.StoreUint64(&t.outBytes, atomic.LoadUint64(&t.inBytes))
+		r.packets, r.bytes = 0, 0
 	}
 }
 

@@ -37,6 +37,7 @@ func TestTallyAdmits(t *testing.T) {
 func TestTallyForgetsWhatWasLost(t *testing.T) {
 	dice := rand.New(rand.NewPCG(3, 4))
 	q := tally{maxBytes: 100_000, maxPackets: 500}
+	reader := reckoning{tally: &q}
 	var waiting []ether.Packet
 	for range 10_000 {
 		frame := make(ether.Frame, 64+dice.IntN(9000))
@@ -50,8 +51,11 @@ func TestTallyForgetsWhatWasLost(t *testing.T) {
 			n := min(len(waiting), 1+dice.IntN(20))
 			batch := waiting[:n]
 			waiting = waiting[n:]
-			q.read(batch, len(waiting) == 0)
-			if len(waiting) == 0 && (q.inBytes != q.outBytes || q.inPackets != q.outPackets) {
+			reader.read(batch)
+			if len(waiting) > 0 {
+				continue
+			}
+			if reader.empty(); q.inBytes != q.outBytes || q.inPackets != q.outPackets {
 				t.Fatalf("nothing waits, and yet the tally says %+v", q)
 			}
 		}
@@ -63,6 +67,7 @@ func TestTallyForgetsWhatWasLost(t *testing.T) {
 			t.Fatalf("%d bytes wait, the tally says %d", bytes, have)
 		}
 	}
-	var none *tally
-	none.read(waiting, true) // a port without one
+	var none reckoning // of a port without one
+	none.read(waiting)
+	none.empty()
 }

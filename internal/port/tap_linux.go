@@ -197,7 +197,7 @@ func (t *tap) allot(bytes, packets int) {
 	}
 	t.ration.set(fds, bytes, packets)
 	for q := range t.queues {
-		t.queues[q].tally = t.ration.of(q)
+		t.queues[q].reckoning.tally = t.ration.of(q)
 	}
 }
 
