@@ -312,6 +312,7 @@ func (e *Endpoint) admit(l *Link) error {
 		e.tasks.Go(func() { l.stream.write(l) })
 		e.tasks.Go(func() { l.stream.receive(l, in) })
 	}
+	e.tasks.Go(l.tick)
 	e.tasks.Go(l.keep)
 	return nil
 }

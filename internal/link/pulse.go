@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// pulse is the beating of a link's heart. Its own goroutine sleeps until a heartbeat is due; at the end that accepted the link
-// the worker that the peer's heartbeat wakes up beats in its stead. Whoever does holds mu, which guards all fields.
+// pulse is the beating of a link's heart. A goroutine of its own sleeps until a heartbeat is due; at the end that accepted the
+// link the worker that the peer's heartbeat wakes up beats in its stead. Whoever does holds mu, which guards all fields.
 type pulse struct {
 	mu     sync.Mutex
 	life   life
 	limit  time.Duration // silentLimit of the carrier
-	timer  *time.Timer   // wakes the goroutine; nil before start
+	alarm  alarm         // wakes the goroutine; nil before start
 	base   uint64        // datagrams that had been sealed when the epoch began
 	turned time.Time     // when that was
 	beats  int
@@ -28,21 +28,21 @@ func (l *Link) start() {
 	if p.limit = silentLimit; l.stream != nil {
 		p.limit = silentLimitTCP
 	}
-	p.life, p.turned, p.timer = newLife(l.since, p.limit, slack), l.since, time.NewTimer(0)
+	p.life, p.turned, p.alarm = newLife(l.since, p.limit, slack), l.since, l.e.newAlarm()
 }
 
-// keep is the link's heartbeat goroutine: it sees to it that heartbeats go out in time, and clears up at the end.
-func (l *Link) keep() {
-	defer l.pulse.timer.Stop()
-	for {
-		select {
-		case <-l.done:
-			l.clear()
-			return
-		case <-l.pulse.timer.C:
-			l.beat(time.Now(), (*life).Step)
-		}
+// tick is the goroutine that sees to it that heartbeats go out in time, until the alarm is closed.
+func (l *Link) tick() {
+	for l.pulse.alarm.Wait() {
+		l.beat(time.Now(), (*life).Step)
 	}
+}
+
+// keep is the goroutine that clears up at the end.
+func (l *Link) keep() {
+	<-l.done
+	l.pulse.alarm.Close()
+	l.clear()
 }
 
 // beat judges whether the link lives, and when a heartbeat is due by what due says, sends it and does what is done with each:
@@ -51,7 +51,7 @@ func (l *Link) beat(now time.Time, due func(*life, time.Time) (send bool, dead e
 	p := &l.pulse
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.timer == nil || l.mute.Load() {
+	if p.alarm == nil || l.mute.Load() {
 		return
 	}
 	if p.life.limit = p.limit; !l.opened.Load() {
@@ -77,5 +77,5 @@ func (l *Link) beat(now time.Time, due func(*life, time.Time) (send bool, dead e
 			}
 		}
 	}
-	p.timer.Reset(time.Until(p.life.Next()))
+	p.alarm.Set(p.life.Next())
 }

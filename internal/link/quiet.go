@@ -4,6 +4,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,9 +76,9 @@ func (w *watch) wait() error {
 				return true
 			}
 		}
-		var events [1]unix.EpollEvent
-		n, err := unix.EpollWait(int(ep), events[:], 0)
-		return n > 0 || err != nil && err != unix.EINTR
+		var event unix.EpollEvent
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, ep, uintptr(unsafe.Pointer(&event)), 1, 0, 0, 0)
+		return errno == 0 && n > 0 || errno != 0 && errno != unix.EINTR
 	})
 }
 
@@ -86,19 +87,21 @@ func (w *watch) close() { w.file.Close() }
 // await waits for a socket through which little comes. A reader that blocks in the kernel is the quickest to wake, but keeps the
 // scheduler's watchman awake for 10 ms each time, some 57 of its looks (retake in Go's runtime): for heartbeats alone as much
 // as all the rest that an idle daemon does. One that waits in the poller costs nothing but the wake-up, which takes 40 µs
-// longer. Where the poller cannot be had the reader blocks.
-func (s *descriptor) await() {
+// longer. Where the poller cannot be had the reader blocks. True says that it has waited: what is there is read by a call that
+// does not wait and that the scheduler is not told of (RawSyscall), which would wake its watchman as well.
+func (s *descriptor) await() (waited bool) {
 	s.pace.read(time.Now())
 	if !s.pace.quiet {
-		return
+		return false
 	}
 	w := s.watch.Load()
 	if w == nil {
 		var err error
 		if w, err = newWatch(s.fd); err != nil {
-			return
+			return false
 		}
 		s.watch.Store(w)
 	}
 	_ = w.wait() // of a socket that was closed the read says so
+	return true
 }

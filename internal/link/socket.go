@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -75,8 +76,7 @@ func (s *udpSocket) ReadBatch(bufs [][]byte, sizes, segs []int, from []netip.Add
 		if !s.enter() {
 			return 0, net.ErrClosed
 		}
-		s.await()
-		n, err := s.receive(bufs)
+		n, err := s.receive(bufs, s.await())
 		s.leave()
 		switch {
 		case s.closed.Load():
@@ -98,7 +98,8 @@ func (s *udpSocket) ReadBatch(bufs [][]byte, sizes, segs []int, from []netip.Add
 	}
 }
 
-func (s *udpSocket) receive(bufs [][]byte) (int, error) {
+// receive makes one recvmmsg call. Where the socket was waited for it does not wait, and tells the scheduler nothing (await).
+func (s *udpSocket) receive(bufs [][]byte, waited bool) (int, error) {
 	r := &s.reader
 	count := min(len(bufs), readBatch)
 	for i := range count {
@@ -111,8 +112,15 @@ func (s *udpSocket) receive(bufs [][]byte) (int, error) {
 		h.Control = &r.control[i][0]
 		h.SetControllen(groSpace)
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
-		uintptr(count), unix.MSG_WAITFORONE, 0, 0)
+	var n uintptr
+	var errno syscall.Errno
+	if waited {
+		n, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
+			uintptr(count), unix.MSG_DONTWAIT, 0, 0)
+	} else {
+		n, _, errno = unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.msgs[0])),
+			uintptr(count), unix.MSG_WAITFORONE, 0, 0)
+	}
 	if errno != 0 {
 		return 0, errno
 	}
@@ -204,7 +212,12 @@ func (s *udpSocket) send(to netip.AddrPort, buf []byte, seg int) error {
 		return unix.EAFNOSUPPORT
 	}
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&hdr)), unix.MSG_DONTWAIT)
+		var errno syscall.Errno
+		if seg > 0 {
+			_, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&hdr)), unix.MSG_DONTWAIT)
+		} else { // it is short, and need not wake the scheduler's watchman
+			_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&hdr)), unix.MSG_DONTWAIT)
+		}
 		switch errno {
 		case 0:
 			return nil
