@@ -24,7 +24,7 @@ func (r *receiver) openAhead(l *Link, d []byte, h header, from netip.AddrPort) b
 	}
 	dst := grown[len(grown)-room : cap(grown)]
 	covered := r.covered[:copy(r.covered[:room], dst)]
-	body, ok := l.open(dst, d, h, from, &r.nonce)
+	body, ok := l.open(dst, d, h, from, &r.mem)
 	switch {
 	case !ok:
 		copy(dst, covered)

@@ -34,7 +34,7 @@ var errNarrow = errors.New("the path no longer takes datagrams of the proved siz
 type houseOut struct {
 	mu       sync.Mutex
 	counters [1 + MaxExtraPorts]uint64 // of its lane, and of those of extra ports
-	nonce    [nonceLen]byte
+	mem      scratch
 	buf      [sizeLargest]byte
 }
 
@@ -64,7 +64,7 @@ func (l *Link) sendHouseBy(sock Socket, lane uint16, to netip.AddrPort, size int
 	}
 	counter := &h.counters[houseLane-lane]
 	*counter++
-	d := l.tx.Load().seal(h.buf[:n], header{kind: dgramHouse, lane: lane, link: l.theirs, counter: *counter}, &h.nonce)
+	d := l.tx.Load().seal(h.buf[:n], header{kind: dgramHouse, lane: lane, link: l.theirs, counter: *counter}, &h.mem)
 	// A failed send is a lost message: the next heartbeat, or the prover's next try, makes up for it.
 	_ = sock.WriteSegments(to, d, len(d))
 }

@@ -99,7 +99,7 @@ func FuzzDatagram(f *testing.F) {
 			return // its answer would come back here
 		}
 		d := append(make([]byte, headerLen, sizeLargest), in...)
-		var nonce [nonceLen]byte
+		var nonce scratch
 		r.datagram(l.tx.Load().seal(d, h, &nonce), l.Remote())
 		r.deliver()
 	})
@@ -278,7 +278,7 @@ func TestEpochs(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := first
-		var nonce [nonceLen]byte
+		var nonce scratch
 		var sealed [][]byte  // one datagram of each epoch
 		for e := range 300 { // past the wrap of the epoch byte
 			d := append(make([]byte, headerLen, 100), "secret"...)

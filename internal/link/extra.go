@@ -61,7 +61,7 @@ func (e *Endpoint) hearAnswers(p *extraPort) {
 		sizes = make([]int, extraReads)
 		segs  = make([]int, extraReads)
 		from  = make([]netip.AddrPort, extraReads)
-		nonce [nonceLen]byte
+		mem   scratch
 	)
 	for range extraReads {
 		bufs = append(bufs, make([]byte, extraSize))
@@ -82,7 +82,7 @@ func (e *Endpoint) hearAnswers(p *extraPort) {
 				if segs[i] > 0 {
 					size = min(segs[i], size)
 				}
-				if !e.answer(p, rest[:size], from[i], now, &nonce) {
+				if !e.answer(p, rest[:size], from[i], now, &mem) {
 					e.strays.Add(1)
 				}
 				rest = rest[size:]
@@ -92,7 +92,7 @@ func (e *Endpoint) hearAnswers(p *extraPort) {
 }
 
 // answer takes the answer to a probe from an extra port; false when the datagram is for no link of ours, or anything else.
-func (e *Endpoint) answer(p *extraPort, d []byte, from netip.AddrPort, now time.Time, nonce *[nonceLen]byte) bool {
+func (e *Endpoint) answer(p *extraPort, d []byte, from netip.AddrPort, now time.Time, mem *scratch) bool {
 	h, ok := parseHeader(d)
 	if !ok || h.lane != portLane(p.k) {
 		return false
@@ -104,7 +104,7 @@ func (e *Endpoint) answer(p *extraPort, d []byte, from netip.AddrPort, now time.
 	lane := &l.rx.lanes[laneIndex(h.lane)]
 	lane.mu.Lock()
 	defer lane.mu.Unlock()
-	body, ok := l.open(d[headerLen:], d, h, from, nonce)
+	body, ok := l.open(d[headerLen:], d, h, from, mem)
 	if !ok {
 		return true // it is counted
 	}

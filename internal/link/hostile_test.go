@@ -386,7 +386,7 @@ func TestSealedNonsenseIsHarmless(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var nonce [nonceLen]byte
+		var nonce scratch
 		counter := uint64(1)
 		say := func(h header, body []byte) {
 			h.link, h.counter = out.theirs, counter

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/link/gcm"
 )
 
 const (
@@ -17,7 +19,8 @@ type epochKey struct {
 	epoch  uint64
 	cipher Cipher
 	form   sealer
-	slides bool // form decrypts to memory that begins before the datagram and overlaps it
+	slides bool     // form decrypts to memory that begins before the datagram and overlaps it
+	bare   *gcm.Key // form's, where the link is trusted and the processor makes tags of several headers at once; else nil
 	iv     [nonceLen]byte
 	secret [secretLen]byte // the next epoch's secret is derived from this one
 }
@@ -51,7 +54,16 @@ func newEpochKey(c Cipher, epoch uint64, secret []byte) (*epochKey, error) {
 	}
 	_, strict := k.form.(library)
 	k.slides = !strict
+	if form, ok := k.form.(openly); ok {
+		k.bare, _ = form.mac.(*gcm.Key)
+	}
 	return k, nil
+}
+
+// scratch is the memory that sealing and opening need. It belongs to one goroutine.
+type scratch struct {
+	nonce [nonceLen]byte
+	ahead heads
 }
 
 // nonce writes lane and counter, masked by the epoch's iv, to n: a pair is never used twice under one key.
@@ -61,32 +73,40 @@ func (k *epochKey) nonce(n *[nonceLen]byte, lane uint16, counter uint64) {
 }
 
 // seal encrypts d[headerLen:] in place, authenticates the header in front of it and returns d with the tag appended;
-// d must have tagLen bytes of spare capacity. n is the caller's memory for the nonce.
-func (k *epochKey) seal(d []byte, h header, n *[nonceLen]byte) []byte {
+// d must have tagLen bytes of spare capacity.
+func (k *epochKey) seal(d []byte, h header, s *scratch) []byte {
 	end := len(d)
 	d = d[:end+tagLen]
-	k.sealFrom(d, d[headerLen:end], h, n)
+	k.sealFrom(d, d[headerLen:end], h, s)
 	return d
 }
 
 // sealFrom makes d, which has the right length, the datagram that carries text. The text lies where it goes already, or
 // nowhere in d.
-func (k *epochKey) sealFrom(d, text []byte, h header, n *[nonceLen]byte) {
+func (k *epochKey) sealFrom(d, text []byte, h header, s *scratch) {
 	h.epoch = uint8(k.epoch)
 	h.put(d)
-	k.nonce(n, h.lane, h.counter)
-	k.form.Seal(d[headerLen:], text, n, (*[headerLen]byte)(d))
+	if k.bare != nil {
+		sealOpenly(d[headerLen:], text, s.ahead.tag(k, h))
+		return
+	}
+	k.nonce(&s.nonce, h.lane, h.counter)
+	k.form.Seal(d[headerLen:], text, &s.nonce, (*[headerLen]byte)(d))
 }
 
 // open decrypts a datagram in place and returns what it carried; ok is false when it was not sealed with this key.
-func (k *epochKey) open(d []byte, h header, n *[nonceLen]byte) (body []byte, ok bool) {
-	return k.openTo(d[headerLen:], d, h, n)
+func (k *epochKey) open(d []byte, h header, s *scratch) (body []byte, ok bool) {
+	return k.openTo(d[headerLen:], d, h, s)
 }
 
 // openTo decrypts to dst, which has room for all of the datagram but its header and is that part of it or lies elsewhere, or,
 // with a cipher that slides, begins before it.
-func (k *epochKey) openTo(dst, d []byte, h header, n *[nonceLen]byte) (body []byte, ok bool) {
-	k.nonce(n, h.lane, h.counter)
-	ok = k.form.Open(dst, d[headerLen:], n, (*[headerLen]byte)(d))
+func (k *epochKey) openTo(dst, d []byte, h header, s *scratch) (body []byte, ok bool) {
+	if k.bare != nil {
+		ok = openOpenly(dst, d[headerLen:], s.ahead.tag(k, h))
+	} else {
+		k.nonce(&s.nonce, h.lane, h.counter)
+		ok = k.form.Open(dst, d[headerLen:], &s.nonce, (*[headerLen]byte)(d))
+	}
 	return dst[:len(d)-headerLen-tagLen], ok
 }

@@ -36,7 +36,7 @@ type receiver struct {
 	segs  []int
 	from  []netip.AddrPort
 
-	nonce   [nonceLen]byte
+	mem     scratch
 	now     time.Time
 	cur     *Link           // whose datagrams are being opened
 	lane    *rxLane         // of cur; its lock is held
@@ -113,7 +113,7 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 	if h.kind == dgramRecords && r.openAhead(l, d, h, from) {
 		return
 	}
-	body, ok := l.open(d[headerLen:], d, h, from, &r.nonce)
+	body, ok := l.open(d[headerLen:], d, h, from, &r.mem)
 	if !ok {
 		return
 	}
@@ -166,7 +166,7 @@ func (r *receiver) account(l *Link) {
 
 // open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address. Its lane's lock is
 // held.
-func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, nonce *[nonceLen]byte) ([]byte, bool) {
+func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, mem *scratch) ([]byte, bool) {
 	lane, keys := &l.rx.lanes[laneIndex(h.lane)], l.rx.keys.Load()
 	w := lane.window
 	if w != nil && !w.fresh(h.counter) {
@@ -178,7 +178,7 @@ func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, nonce *[nonceL
 		l.authFailed.Add(1)
 		return nil, false
 	}
-	body, ok := key.openTo(dst, d, h, nonce)
+	body, ok := key.openTo(dst, d, h, mem)
 	if !ok {
 		l.authFailed.Add(1)
 		return nil, false

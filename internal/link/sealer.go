@@ -5,7 +5,6 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -32,7 +31,7 @@ func newSealer(c Cipher, key []byte) (sealer, error) {
 	}
 	form, err := newGCM(key)
 	if c == Trusted && err == nil {
-		form = openly{form}
+		form = openly{mac: form}
 	}
 	return form, err
 }
@@ -69,22 +68,30 @@ func (l library) Open(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]b
 type openly struct{ mac sealer } // mac is of nothing but the head
 
 func (o openly) Seal(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte) {
-	tag := dst[len(src):]
-	o.mac.Seal(tag, nil, nonce, head)
-	add(tag, sum.Copy(dst, src))
+	var tag [tagLen]byte
+	o.mac.Seal(tag[:], nil, nonce, head)
+	sealOpenly(dst, src, &tag)
 }
 
 func (o openly) Open(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte) bool {
-	n := len(src) - tagLen
-	tag := src[n:]
-	first, last := binary.NativeEndian.Uint64(tag), binary.NativeEndian.Uint64(tag[8:])
-	o.mac.Seal(tag, nil, nonce, head) // before the text may be copied to where the head is
-	add(tag, sum.Copy(dst, src[:n]))
-	return (first^binary.NativeEndian.Uint64(tag))|(last^binary.NativeEndian.Uint64(tag[8:])) == 0
+	var tag [tagLen]byte
+	o.mac.Seal(tag[:], nil, nonce, head) // before the text may be copied to where the head is
+	return openOpenly(dst, src, &tag)
 }
 
-// add adds the text's checksum to the end of the tag.
-func add(tag []byte, crc uint32) {
-	end := tag[tagLen-crc32.Size:]
-	binary.BigEndian.PutUint32(end, binary.BigEndian.Uint32(end)^crc)
+// sealOpenly is Seal of a trusted link for a head with this tag.
+func sealOpenly(dst, src []byte, tag *[tagLen]byte) {
+	crc := sum.Copy(dst, src)
+	end := dst[len(src):][:tagLen]
+	binary.BigEndian.PutUint64(end, binary.BigEndian.Uint64(tag[:]))
+	binary.BigEndian.PutUint64(end[8:], binary.BigEndian.Uint64(tag[8:])^uint64(crc))
+}
+
+// openOpenly is Open of a trusted link for a head with this tag.
+func openOpenly(dst, src []byte, tag *[tagLen]byte) bool {
+	n := len(src) - tagLen
+	end := src[n:]
+	first, last := binary.BigEndian.Uint64(end), binary.BigEndian.Uint64(end[8:]) // which the text may be copied over
+	last ^= uint64(sum.Copy(dst, src[:n]))
+	return (first^binary.BigEndian.Uint64(tag[:]))|(last^binary.BigEndian.Uint64(tag[8:])) == 0
 }

@@ -26,7 +26,7 @@ type outbox struct {
 	seg   ether.Segmenter
 	put   func(*ether.Packet) // o.segment, made once
 	whole func(*ether.Packet) // o.streamRecord, made once
-	nonce [nonceLen]byte
+	mem   scratch
 	piece uint16 // id of the last split frame
 
 	// of the current call
@@ -101,7 +101,7 @@ func (o *outbox) segment(p *ether.Packet) {
 	}
 	o.tx.counter++
 	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
-	o.key.sealFrom(o.buf[o.at:o.at+length], text, h, &o.nonce)
+	o.key.sealFrom(o.buf[o.at:o.at+length], text, h, &o.mem)
 	o.open = frames
 	o.closed(length)
 }
@@ -173,7 +173,7 @@ func (o *outbox) closeDatagram(more bool) {
 	}
 	o.tx.counter++
 	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
-	d := o.key.seal(o.buf[o.at:o.n:len(o.buf)], h, &o.nonce)
+	d := o.key.seal(o.buf[o.at:o.n:len(o.buf)], h, &o.mem)
 	if o.count > 0 && len(d) > o.each { // only the last of a call may be shorter, none longer
 		frames := o.open
 		o.open = 0

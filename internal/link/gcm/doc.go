@@ -9,3 +9,10 @@ const (
 	HeadLen  = 16 // bytes of associated data: exactly one block
 	Overhead = 16 // bytes of tag that sealing adds
 )
+
+// Heads are four headers without text, and what authenticates each.
+type Heads struct {
+	Nonces [4][16]byte // the first NonceLen bytes of each; the others are Tag's
+	Heads  [4][HeadLen]byte
+	Tags   [4][Overhead]byte
+}

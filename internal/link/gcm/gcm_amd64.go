@@ -29,6 +29,8 @@ type schedule struct {
 	powers [powers + 4][16]byte
 	// of each of them the sum of its halves, twice.
 	halves [powers + 4][16]byte
+	// what the block of lengths adds to the hash where there is a header and no text.
+	lengths [16]byte
 }
 
 // Key is one AES-GCM key. It is immutable.
@@ -87,6 +89,7 @@ func (s *schedule) hashKey(c cipher.Block) {
 	for i := powers - 2; i >= 0; i-- {
 		multiply(&s.powers[i], &s.powers[i+1], one)
 	}
+	multiply(&s.lengths, &[16]byte{8: 8 * HeadLen}, one)
 	for i := range s.halves {
 		p := &s.powers[i]
 		sum := binary.LittleEndian.Uint64(p[:]) ^ binary.LittleEndian.Uint64(p[8:])
@@ -121,6 +124,14 @@ func (k *Key) Open(dst, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) 
 	return false
 }
 
+// Tag makes the tags of four headers at once, which takes as long as making one.
+func (k *Key) Tag(h *Heads) {
+	for i := range h.Nonces {
+		binary.BigEndian.PutUint32(h.Nonces[i][NonceLen:], 1) // SP 800-38D §7.1
+	}
+	tags(&k.s, h)
+}
+
 func start(b []byte) *byte {
 	if len(b) == 0 {
 		return nil
@@ -130,6 +141,9 @@ func start(b []byte) *byte {
 
 //go:noescape
 func crypt(k *schedule, dst, src *byte, n int, nonce *[NonceLen]byte, head *[HeadLen]byte, tag *[Overhead]byte, open int)
+
+//go:noescape
+func tags(k *schedule, h *Heads)
 
 //go:noescape
 func multiply(product, a, b *[16]byte)

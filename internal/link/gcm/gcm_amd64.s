@@ -8,6 +8,7 @@
 #define END    (POWERS + 96*16)
 #define ONE    (END - 16)
 #define HALVES (96+4)*16 // from a power to the sum of its halves
+#define LENGTHS (POWERS + 2*HALVES)
 
 // At most this many bytes are hashed with one reduction: with the header before them and the lengths behind they are 96
 // blocks. Of more, PART bytes go first.
@@ -423,6 +424,56 @@ sum:
 	VPSHUFB X6, X12, X12
 	VPXORQ  X31, X12, X12
 	VMOVDQU X12, (R10)
+	VZEROUPPER
+	RET
+
+// ROUND encrypts the counters of Z0 with the round key OFF behind AX. It uses Z1.
+#define ROUND(OFF) \
+	VBROADCASTI32X4 OFF(AX), Z1 \
+	VAESENC         Z1, Z0, Z0
+
+// func tags(k *schedule, h *Heads)
+TEXT ·tags(SB), NOSPLIT, $0-16
+	MOVQ k+0(FP), AX
+	MOVQ h+8(FP), DI
+
+	// The header meets the square of the hash key; what the lengths add is the same for all.
+	VBROADCASTI32X4 reverse<>(SB), Z6
+	VBROADCASTI32X4 polynomial<>(SB), Z13
+	VMOVDQU64       64(DI), Z2
+	VPSHUFB         Z6, Z2, Z2
+	VBROADCASTI32X4 (ONE-16)(AX), Z3
+	PRODUCT(Z2, Z3, Z7, Z8, Z9, Z10)
+	REDUCE(Z13, Z7, Z8, Z9, Z10)
+	VBROADCASTI32X4 LENGTHS(AX), Z2
+	VPXORQ          Z2, Z9, Z9
+	VPSHUFB         Z6, Z9, Z9
+
+	VMOVDQU64       (DI), Z0
+	VBROADCASTI32X4 0(AX), Z1
+	VPXORQ          Z1, Z0, Z0
+	ROUND(16)
+	ROUND(32)
+	ROUND(48)
+	ROUND(64)
+	ROUND(80)
+	ROUND(96)
+	ROUND(112)
+	ROUND(128)
+	ROUND(144)
+	VBROADCASTI32X4 160(AX), Z1
+	CMPQ            ROUNDS(AX), $14
+	JNE             tagLast
+	VAESENC         Z1, Z0, Z0
+	ROUND(176)
+	ROUND(192)
+	ROUND(208)
+	VBROADCASTI32X4 224(AX), Z1
+
+tagLast:
+	VAESENCLAST Z1, Z0, Z0
+	VPXORQ      Z9, Z0, Z0
+	VMOVDQU64   Z0, 128(DI)
 	VZEROUPPER
 	RET
 

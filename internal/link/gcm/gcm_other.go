@@ -20,6 +20,11 @@ func (*Key) Seal(_, _ []byte, _ *[NonceLen]byte, _ *[HeadLen]byte) {
 	panic("gcm: a key that New did not make")
 }
 
+// Tag is never called: there is no Key.
+func (*Key) Tag(*Heads) {
+	panic("gcm: a key that New did not make")
+}
+
 // Open is never called: there is no Key.
 func (*Key) Open(_, _ []byte, _ *[NonceLen]byte, _ *[HeadLen]byte) bool {
 	panic("gcm: a key that New did not make")
