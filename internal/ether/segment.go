@@ -132,7 +132,8 @@ func (s *Segmenter) emit(p *Packet, c *segment, at, n int, emit func(*Packet)) {
 			copy(s.header[:], frame[:c.payload])
 		}
 	}
-	s.piece = Packet{Frame: frame, Offload: c.marks, Hops: p.Hops}
+	s.piece.Frame, s.piece.Hops = frame, p.Hops
+	s.piece.Offload = c.marks
 	if c.frames > 1 && size > int(p.Offload.GSOSize) {
 		s.piece.Offload.GSOType, s.piece.Offload.GSOSize = GSOUDP, p.Offload.GSOSize
 	}

@@ -13,7 +13,7 @@ const ahead = pieceRoom + 128
 // openAhead opens a datagram where its payload belongs if it carries the next piece of the super-frame that is being joined,
 // so that no byte of it has to be moved. The headers in front lie over the end of the piece before, which is put back as soon
 // as they have been compared. It returns false, and has done nothing, where there is nothing to join with.
-func (r *receiver) openAhead(l *Link, d []byte, h header, from netip.AddrPort) bool {
+func (r *receiver) openAhead(l *Link, d []byte, h *header, from netip.AddrPort) bool {
 	grown, headers, payload := r.pkts.Open()
 	room := pieceRoom + headers
 	if len(d) > headerLen+room+payload+padUpTo+tagLen { // several records

@@ -118,7 +118,7 @@ func TestTagsMadeAhead(t *testing.T) {
 		h.put(head[:])
 		k.nonce(&nonce, h.lane, h.counter)
 		k.form.(openly).mac.Seal(want, nil, &nonce, &head)
-		if got := ahead.tag(k, h); !bytes.Equal(got[:], want) {
+		if got := ahead.tag(k, &h); !bytes.Equal(got[:], want) {
 			t.Fatalf("the tag of %+v is %x, want %x", h, got[:], want)
 		}
 	}

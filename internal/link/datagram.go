@@ -42,24 +42,37 @@ type header struct {
 	counter uint64 // position in the sender's lane, from 1, never reused in a session
 }
 
-func (h header) put(b []byte) {
+func (h header) put(b []byte) { h.write(b) }
+
+// first is the first half of the header, all but the counter.
+func (h *header) first() uint64 {
+	return uint64(h.kind)<<56 | uint64(h.epoch)<<48 | uint64(h.lane)<<32 | uint64(h.link)
+}
+
+// write is put for where each ns counts: processors wait when bytes are copied that were written in other pieces just before, so
+// such a header stays where it is.
+func (h *header) write(b []byte) {
 	_ = b[headerLen-1]
-	binary.BigEndian.PutUint64(b, uint64(h.kind)<<56|uint64(h.epoch)<<48|uint64(h.lane)<<32|uint64(h.link))
+	binary.BigEndian.PutUint64(b, h.first())
 	binary.BigEndian.PutUint64(b[8:], h.counter)
 }
 
 // parseHeader reads the header of a whole datagram; ok is false when it cannot be one of ours.
 func parseHeader(d []byte) (h header, ok bool) {
+	ok = h.read(d)
+	return h, ok
+}
+
+// read is parseHeader for where each ns counts.
+func (h *header) read(d []byte) (ok bool) {
 	if len(d) < headerLen+tagLen || len(d) > sizeLargest { // nobody sends longer ones: it bounds what pieces of frames take up
-		return header{}, false
+		return false
 	}
 	first := binary.BigEndian.Uint64(d)
-	h = header{
-		kind: dgramType(first >> 56), epoch: uint8(first >> 48), lane: uint16(first >> 32), link: LinkID(first),
-		counter: binary.BigEndian.Uint64(d[8:]),
-	}
+	h.kind, h.epoch, h.lane, h.link = dgramType(first>>56), uint8(first>>48), uint16(first>>32), LinkID(first)
+	h.counter = binary.BigEndian.Uint64(d[8:])
 	known := h.kind == dgramRecords && h.lane < maxLanes || h.kind == dgramHouse && h.lane >= houseLane-MaxExtraPorts
-	return h, known && h.counter != 0
+	return known && h.counter != 0
 }
 
 // laneIndex is where a lane's state is kept: workers first, then the house, then the extra ports.

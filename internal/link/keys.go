@@ -77,15 +77,15 @@ func (k *epochKey) nonce(n *[nonceLen]byte, lane uint16, counter uint64) {
 func (k *epochKey) seal(d []byte, h header, s *scratch) []byte {
 	end := len(d)
 	d = d[:end+tagLen]
-	k.sealFrom(d, d[headerLen:end], h, s)
+	k.sealFrom(d, d[headerLen:end], &h, s)
 	return d
 }
 
 // sealFrom makes d, which has the right length, the datagram that carries text. The text lies where it goes already, or
 // nowhere in d.
-func (k *epochKey) sealFrom(d, text []byte, h header, s *scratch) {
+func (k *epochKey) sealFrom(d, text []byte, h *header, s *scratch) {
 	h.epoch = uint8(k.epoch)
-	h.put(d)
+	h.write(d)
 	if k.bare != nil {
 		sealOpenly(d[headerLen:], text, s.ahead.tag(k, h))
 		return
@@ -96,12 +96,12 @@ func (k *epochKey) sealFrom(d, text []byte, h header, s *scratch) {
 
 // open decrypts a datagram in place and returns what it carried; ok is false when it was not sealed with this key.
 func (k *epochKey) open(d []byte, h header, s *scratch) (body []byte, ok bool) {
-	return k.openTo(d[headerLen:], d, h, s)
+	return k.openTo(d[headerLen:], d, &h, s)
 }
 
 // openTo decrypts to dst, which has room for all of the datagram but its header and is that part of it or lies elsewhere, or,
 // with a cipher that slides, begins before it.
-func (k *epochKey) openTo(dst, d []byte, h header, s *scratch) (body []byte, ok bool) {
+func (k *epochKey) openTo(dst, d []byte, h *header, s *scratch) (body []byte, ok bool) {
 	if k.bare != nil {
 		ok = openOpenly(dst, d[headerLen:], s.ahead.tag(k, h))
 	} else {

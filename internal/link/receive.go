@@ -37,6 +37,7 @@ type receiver struct {
 	from  []netip.AddrPort
 
 	mem     scratch
+	head    header // of the datagram that is being opened
 	now     time.Time
 	cur     *Link           // whose datagrams are being opened
 	lane    *rxLane         // of cur; its lock is held
@@ -93,8 +94,8 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 		r.e.quicConn.push(d, from)
 		return
 	}
-	h, ok := parseHeader(d)
-	if !ok {
+	h := &r.head
+	if !h.read(d) {
 		r.e.strays.Add(1)
 		return
 	}
@@ -166,7 +167,7 @@ func (r *receiver) account(l *Link) {
 
 // open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address. Its lane's lock is
 // held.
-func (l *Link) open(dst, d []byte, h header, from netip.AddrPort, mem *scratch) ([]byte, bool) {
+func (l *Link) open(dst, d []byte, h *header, from netip.AddrPort, mem *scratch) ([]byte, bool) {
 	lane, keys := &l.rx.lanes[laneIndex(h.lane)], l.rx.keys.Load()
 	w := lane.window
 	if w != nil && !w.fresh(h.counter) {

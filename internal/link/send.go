@@ -33,6 +33,7 @@ type outbox struct {
 	link *Link
 	tx   *txLane
 	key  *epochKey
+	head header // of the newest datagram
 	size int    // bytes of a full datagram
 	hops uint8  // of the current packet, this link included
 	made uint64 // frames put into records, ever
@@ -55,6 +56,7 @@ func newOutbox(lane int, sock Socket) *outbox {
 // send seals the packets into as few datagrams and calls as they fit.
 func (o *outbox) send(l *Link, pkts []ether.Packet) {
 	o.link, o.tx, o.key, o.size = l, &l.lanes[o.lane], l.tx.Load(), int(l.size.Load())
+	o.head = header{kind: dgramRecords, lane: o.lane, link: l.theirs}
 	room := o.size - headerLen - tagLen
 	for i := range pkts {
 		p := &pkts[i]
@@ -90,7 +92,10 @@ func (o *outbox) segment(p *ether.Packet) {
 		o.record(p)
 		return
 	}
-	frames := uint64(p.Frames())
+	frames := uint64(1)
+	if p.Offload.Segmented() {
+		frames = uint64(p.Frames())
+	}
 	o.made += frames
 	putPieceHead(text, o.hops, &p.Offload, len(p.Frame))
 	if o.n > o.at {
@@ -100,8 +105,8 @@ func (o *outbox) segment(p *ether.Packet) {
 		o.write()
 	}
 	o.tx.counter++
-	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
-	o.key.sealFrom(o.buf[o.at:o.at+length], text, h, &o.mem)
+	o.head.counter = o.tx.counter
+	o.key.sealFrom(o.buf[o.at:o.at+length], text, &o.head, &o.mem)
 	o.open = frames
 	o.closed(length)
 }
@@ -172,8 +177,9 @@ func (o *outbox) closeDatagram(more bool) {
 		o.n += pad
 	}
 	o.tx.counter++
-	h := header{kind: dgramRecords, lane: o.lane, link: o.link.theirs, counter: o.tx.counter}
-	d := o.key.seal(o.buf[o.at:o.n:len(o.buf)], h, &o.mem)
+	o.head.counter = o.tx.counter
+	d := o.buf[o.at : o.n+tagLen]
+	o.key.sealFrom(d, d[headerLen:len(d)-tagLen], &o.head, &o.mem)
 	if o.count > 0 && len(d) > o.each { // only the last of a call may be shorter, none longer
 		frames := o.open
 		o.open = 0
