@@ -41,6 +41,7 @@ func (c counters) linkFrames() int {
 }
 
 func TestFramesBetweenVMsOfOneHostNeverLeaveIt(t *testing.T) {
+	patient(t)
 	w := start(t, unevenHosts)
 	w.run("vm51", "ping", "-c", "1", "-W", "2", w.Address("vm52").String()) // ARP may take the flood tree
 	w.run("vm1", "ping", "-c", "1", "-W", "2", w.Address("vm55").String())
@@ -122,6 +123,7 @@ func TestTheBudgetOfLinksIsKept(t *testing.T) {
 }
 
 func TestTwoOverlaysOnOneMachine(t *testing.T) {
+	patient(t)
 	w := startLab(t, twoHosts)
 	for _, name := range []string{"red", "blue"} {
 		p := w.spawn("proxy", lab.CmdOptions{Name: "vnet"}, program, "proxy", "--overlay", name)

@@ -4,6 +4,7 @@ import "testing"
 
 // A user names the ciphers of links, which change under numbered packets and are remembered over a restart of either end.
 func TestLinksAreSealedAsTheUserSays(t *testing.T) {
+	patient(t)
 	w := start(t, `
 name: ciphers
 sites: [{name: here}]

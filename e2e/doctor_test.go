@@ -36,6 +36,7 @@ func faults() []planted {
 
 // The doctor finds what was planted, and nothing where nothing was.
 func TestDoctor(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "nft", "nc", "setpriv", "unshare")
 	w := startLab(t, twoMachines)
 	token := w.proxyAtHome("home", "--name", "home")

@@ -22,6 +22,7 @@ overlay: {proxy: proxy}
 // they do not and frames go by the first port. Their number changes without loss, is remembered over a restart, and ports that
 // are shut on the way are given up.
 func TestLinksSendFromSeveralPorts(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "nft", "ping")
 	w := startLab(t, portsLab)
 	w.run("router", "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; cat >/tmp/nat <<'E'\n"+natKinds()["port-restricted"]+"\nE\nnft -f /tmp/nat")

@@ -272,6 +272,7 @@ func (w *world) within(limit time.Duration, ok func() bool) bool {
 // With the Proxy dead for long, pairs with a fast path go on, though their guests forget each other's addresses and a daemon is
 // restarted. Back again, the Proxy finds everything as it was.
 func TestTheProxyIsDeadForLong(t *testing.T) {
+	patient(t)
 	dead := 12 * time.Second
 	if os.Getenv("E2E_LONG") != "" {
 		dead = 5 * time.Minute

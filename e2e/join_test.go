@@ -43,6 +43,7 @@ func (w *world) proxyAtHome(host string, args ...string) (token string) {
 
 // Two commands make an overlay: the one at home prints the one to type elsewhere, after which the other machine is on the LAN.
 func TestTwoCommands(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "ping")
 	w := startLab(t, twoMachines)
 	began := time.Now()
@@ -118,6 +119,7 @@ func (w *world) put(in, path string, content []byte) {
 
 // TestService sees a node installed as a unit, through a reboot, and away again.
 func TestService(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "setsid", "sed")
 	w := startLab(t, twoMachines)
 	token := w.proxyAtHome("home")
@@ -150,6 +152,7 @@ func TestService(t *testing.T) {
 
 // A machine waits until it is approved, by whoever compares its key, and goes on by itself then.
 func TestApproval(t *testing.T) {
+	patient(t)
 	needs(t, "ip")
 	w := startLab(t, twoMachines)
 	w.proxyAtHome("home")

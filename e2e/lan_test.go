@@ -73,6 +73,7 @@ chmod 755 /tmp/lease`
 // TestVMOnTheUsersLAN: a VM far away gets its address from the LAN's own DHCP server, and talks to the LAN's machines and they
 // to it as if it stood there.
 func TestVMOnTheUsersLAN(t *testing.T) {
+	patient(t)
 	needs(t, "dnsmasq", "ip", "ping")
 	w := startLAN(t, lanBehindProxy, "--lan", "eth1")
 	printer := w.Address("printer")
@@ -219,6 +220,7 @@ overlay: {proxy: proxy}
 
 // TestLANOnABridge: with --lan on a bridge VMs reach the Proxy's own machine too, both ways.
 func TestLANOnABridge(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "ping")
 	w := startLAN(t, bridged, "--lan", "br0")
 	const machine = "10.64.3.50"
@@ -236,6 +238,7 @@ func TestLANOnABridge(t *testing.T) {
 // TestTheLANsFilterFollowsTheAddress gives the Proxy's only interface another address while it runs, and has the hosts' links go
 // there: frames of these links stay out of the LAN's port.
 func TestTheLANsFilterFollowsTheAddress(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "ping")
 	w := startLAN(t, oneInterface, "--lan", "eth0")
 	w.run("proxy", "ip", "address", "add", "10.64.2.200/24", "dev", "eth0")

@@ -11,6 +11,7 @@ import (
 
 // TestAMACOnTheLANAndAtAVM: a machine of the LAN that uses a VM's MAC is reported, and does not draw the VM's frames to itself.
 func TestAMACOnTheLANAndAtAVM(t *testing.T) {
+	patient(t)
 	needs(t, "ping")
 	w := startLAN(t, strings.ReplaceAll(lanBehindProxy, "address: none}\n  - {name: vm2", "address: 10.64.3.101/24}\n  - {name: vm2"), "--lan", "eth1")
 	w.settled(10*time.Second, "the LAN's port forwards", map[string]string{"eth1": portUp}, func() map[string]shownPort { return w.ports("proxy") })

@@ -148,6 +148,7 @@ func TestShapesWhilePatternsAdapts(t *testing.T) {
 
 // The Proxy is killed in the midst of an apply: what has a link of its own flows on, and another apply completes it.
 func TestTheProxyIsKilledWhileApplying(t *testing.T) {
+	patient(t)
 	needs(t, "ping")
 	w := start(t, eightHosts())
 	w.vnet("proxy", "adapt", "observe")

@@ -119,6 +119,7 @@ func description() string {
 }
 
 func TestLaunchOverRealSSH(t *testing.T) {
+	patient(t)
 	if os.Getuid() != 0 {
 		t.Skip("a real sshd lets users in only when it runs as root")
 	}

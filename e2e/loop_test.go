@@ -89,6 +89,7 @@ overlay: {proxy: proxy}
 // TestTwoPortsOnOneLAN: of two LAN ports of one node on one bridge the younger is blocked, and opens when the other one's cable
 // is pulled.
 func TestTwoPortsOnOneLAN(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "ping")
 	w := startLAN(t, twice, "--lan", "eth0", "--lan", "eth1")
 	at := func() map[string]shownPort { return w.ports("proxy") }
@@ -141,6 +142,7 @@ overlay: {proxy: proxy, hosts: [host1]}
 
 // TestTwoNodesOnOneLAN: of the ports of two nodes on one LAN the younger is blocked, and opens when the older one's node ends.
 func TestTwoNodesOnOneLAN(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "ping")
 	w := startLab(t, shared)
 	if err := w.StartProxy(t.Context(), "--lan", "eth1"); err != nil {
@@ -150,9 +152,10 @@ func TestTwoNodesOnOneLAN(t *testing.T) {
 	w.joinHost("host1", "--lan", "eth1")
 	at := func() map[string]shownPort { return w.ports("host1") }
 	w.settled(10*time.Second, "the host's port is blocked", map[string]string{"eth1": portBlocked}, at)
-	if why := at()["eth1"].Why; !strings.Contains(why, "already joined through port eth1 of proxy") || !slices.Contains(w.warnings("host1"), why) {
-		t.Errorf("`vnet ports` says %q, `vnet status` warns %q", why, w.warnings("host1"))
-	}
+	w.eventually(5*time.Second, "the host's port says why, in `vnet ports` and as a warning", func() bool { // it listens first
+		why := at()["eth1"].Why
+		return strings.Contains(why, "already joined through port eth1 of proxy") && slices.Contains(w.warnings("host1"), why)
+	})
 	if p := w.ports("proxy")["eth1"]; p.State != portUp {
 		t.Errorf("the Proxy's port is %+v", p)
 	}

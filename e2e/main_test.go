@@ -180,3 +180,7 @@ func needs(t *testing.T, programs ...string) {
 		}
 	}
 }
+
+// patient says of a test that it waits more than it works: it runs beside others of the kind, after all those that need the
+// machine for themselves. Its lab is its own, down to the file system.
+func patient(t *testing.T) { t.Parallel() }

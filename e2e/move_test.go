@@ -161,6 +161,7 @@ func overlap(reports []guestReport) (both int) {
 
 // Two guests that claim one MAC are reported, and the MAC does not flap.
 func TestTwoGuestsClaimOneMAC(t *testing.T) {
+	patient(t)
 	w := start(t, movingVM)
 	w.twin()
 	events := w.events()

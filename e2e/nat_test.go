@@ -116,6 +116,7 @@ func restOfNATRows() []natRow {
 
 // Which pairs become direct through which routers: real packets through nftables, and where each pair's frames then went.
 func TestPairsThroughTranslators(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "nft", "ping")
 	w := startLab(t, natLab())
 	w.translate()

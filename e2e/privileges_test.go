@@ -19,6 +19,7 @@ done; true`)
 // A daemon that is up has given up what it needed to open its devices, in every thread, and all goes on: links, frames, a
 // restart of the far end, a fresh handshake, a renewed link.
 func TestPrivilegesAreGivenUp(t *testing.T) {
+	patient(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root can map other users into a lab")
 	}

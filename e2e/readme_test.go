@@ -31,6 +31,7 @@ type block struct {
 
 // TestReadmeSecondMinute types what the README says, line by line.
 func TestReadmeSecondMinute(t *testing.T) {
+	patient(t)
 	needs(t, "ip", "ping")
 	if os.Geteuid() != 0 {
 		t.Skip("not root: the commands make a named network namespace")

@@ -83,6 +83,7 @@ func (w *world) calm() string {
 }
 
 func TestNonsenseIsRefused(t *testing.T) {
+	patient(t)
 	w := startLAN(t, twoHosts, "--adapt", "observe")
 	before := w.calm()
 	const x, y = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -162,6 +163,7 @@ func socket() string { return "/run/vnet/vnet.sock" }
 
 // TestLoopingRulesAreRefused: a rule that closes a circle is refused with the circle printed, whichever daemon is asked.
 func TestLoopingRulesAreRefused(t *testing.T) {
+	patient(t)
 	w := startLAN(t, twoHosts, "--adapt", "observe")
 	w.vnet("host1", "link", "add", "host2")
 	const x = "02:00:00:00:00:01"
@@ -202,6 +204,7 @@ func TestLoopingRulesAreRefused(t *testing.T) {
 
 // TestInterfacesThatAreNoLAN: --lan refuses what `vnet interfaces` lists as refused, and says why.
 func TestInterfacesThatAreNoLAN(t *testing.T) {
+	patient(t)
 	needs(t, "ip")
 	w := startLAN(t, bridged)
 	w.run("proxy", "sh", "-c", "ip link add docker0 type bridge; ip link add wg0 type bridge; ip tuntap add dev tun7 mode tun")
