@@ -51,8 +51,8 @@ func TestRationAsTheTally(t *testing.T) {
 	turned := uint64(0)
 	for i := range 3000 {
 		payload := 20 + dice.IntN(100)
-		if i/500%2 == 0 && dice.IntN(2) == 0 { // in turn: mixed, and small frames only
-			payload = dice.IntN(8900)
+		if i/500%2 == 0 { // in turn: mixed, and small frames only
+			payload = []int{payload, dice.IntN(8900), longFrame - 60 + dice.IntN(20)}[dice.IntN(3)]
 		}
 		p := recipe{payload: payload}.packet()
 		want := q.admits(len(p.Frame))

@@ -151,11 +151,13 @@ func loadRation(queues int) (program int, shared []byte, err error) {
 		return -1, nil, fmt.Errorf("bpf: mmap: %w", err)
 	}
 	code, license := rationProgram(tallies), []byte("GPL\x00")
+	var pin runtime.Pinner // the kernel is given where they lie as numbers
+	defer pin.Unpin()
+	pin.Pin(&code[0])
+	pin.Pin(&license[0])
 	a := &programAttr{kind: unix.BPF_PROG_TYPE_SOCKET_FILTER, count: uint32(len(code))}
 	a.code, a.license = uint64(uintptr(unsafe.Pointer(&code[0]))), uint64(uintptr(unsafe.Pointer(&license[0])))
 	program, err = command(unix.BPF_PROG_LOAD, a)
-	runtime.KeepAlive(code)
-	runtime.KeepAlive(license)
 	if err != nil {
 		_ = unix.Munmap(shared)
 		return -1, nil, fmt.Errorf("bpf: %w", err)
