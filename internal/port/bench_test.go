@@ -39,7 +39,7 @@ func BenchmarkWrite(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	for _, row := range benchmarked {
 		b.Run(row.name, func(b *testing.B) {
-			p := openTestTAP(b, TAPConfig{Name: "bench", TxQueue: 2000})
+			p := openTestTAP(b, TAPConfig{Name: "bench", TxQueue: 2000, Waiting: 1 << 30})
 			lan := openTestLAN(b, "bench")
 			pkts := []ether.Packet{row.r.packet()}
 			batch := NewBatch(32)

@@ -769,7 +769,8 @@ func (x *Status) GetTurnedAway() []*Drops {
 type Offload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// gso: several datagrams sent in one call (UDP_SEGMENT); gro: several received as one (UDP_GRO); csum: unfinished
-	// checksums; tso4, tso6, uso: super-frames of TCP over IPv4, TCP over IPv6, and UDP.
+	// checksums; tso4, tso6, uso: super-frames of TCP over IPv4, TCP over IPv6, and UDP; queue:
+	// what waits in a TAP is bounded in bytes.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The port that uses it; empty: the udp sockets of the links.
 	Port string `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`
