@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -365,6 +366,18 @@ func (d *daemon) makeRoom() {
 	runtime.GOMAXPROCS(runtime.NumCPU() + min(blocked, maxRoom))
 }
 
+// saveMemory has garbage collected when there is half as much of it as of what lives, not as much: frames make none, so that
+// collecting is rare and its cost nothing, but a connection that grows, a change or a question from a person leave some, and
+// what a daemon has taken once it keeps. GOGC in the environment wins.
+func (d *daemon) saveMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbageShare)
+	}
+}
+
+// garbageShare is garbage in percent of what lives.
+const garbageShare = 50
+
 // queues is how many queues the ports have, each with a worker.
 func (d *daemon) queues() (n int) {
 	for _, p := range d.ports {
@@ -379,6 +392,7 @@ const maxRoom = 16
 // run serves the daemon's API beside it until ctx ends or one of them fails.
 func (d *daemon) run(ctx context.Context, c *cli, service server.Daemon, main func(context.Context) error, ready <-chan struct{}) error {
 	d.makeRoom()
+	d.saveMemory()
 	socket := c.socket
 	if socket == "" {
 		socket = socketPath(c.overlay)
