@@ -44,6 +44,12 @@ func (r *ration) set(queues []int, bytes, places int) {
 	r.shared, r.tallies, r.bytes = shared, tallies, uint64(bytes)
 }
 
+// forgetRation takes away what bounds the queues of a TAP, by any of them: the program of a daemon that has ended would go on counting in, with
+// nobody to count out. It needs no privilege.
+func forgetRation(queue int) {
+	_ = unix.IoctlSetPointerInt(queue, unix.TUNSETFILTEREBPF, -1) // a kernel that has no such programs has none to forget
+}
+
 // of is the tally of a queue, or nil.
 func (r *ration) of(q int) *tally {
 	if r.tallies == nil {
@@ -94,9 +100,10 @@ func (r *ration) describe(i *Info) {
 	}
 }
 
-// close gives the memory back; the readers must have left.
-func (r *ration) close() {
+// close ends the bound, which the TAP may outlive, and gives the memory back; the readers must have left.
+func (r *ration) close(queue int) {
 	if r.shared != nil {
+		forgetRation(queue)
 		_ = unix.Munmap(r.shared)
 	}
 }

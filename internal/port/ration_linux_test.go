@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
@@ -173,5 +174,109 @@ func TestRationOfQueuesHandedOver(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestARationEndsWithItsPort: whoever has the queue after a port, or after a daemon that was killed, gets all that is sent.
+func TestARationEndsWithItsPort(t *testing.T) {
+	openRationed(t, TAPConfig{Name: "rationed"}) // or skip
+	owner, name, err := openQueue("handed", tapFlags|unix.IFF_MULTI_QUEUE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(owner)
+	if err := netlink.LinkSetUp(findLink(t, name)); err != nil {
+		t.Fatal(err)
+	}
+	handOver := func() *tap {
+		t.Helper()
+		fd, err := unix.FcntlInt(uintptr(owner), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := TAPFromFDs("vm", []int{fd})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Close() })
+		return p.(*tap)
+	}
+	in := openTestLAN(t, name)
+	all := func(when string) {
+		t.Helper()
+		const frames = 2500 // more than fit the ring of a TAP that nobody has set up
+		came, space := 0, make([]byte, 2000)
+		for range frames {
+			send(t, in, recipe{payload: 64}.packet())
+			for n, err := 0, error(nil); err == nil; {
+				if n, err = unix.Read(owner, space); n > frameAt && ether.Frame(space[ether.OffloadLen:n]).Src() == macA {
+					came++
+				}
+			}
+		}
+		if came != frames {
+			t.Fatalf("%s %d frames came of %d", when, came, frames)
+		}
+	}
+	for _, end := range []struct {
+		when string
+		do   func(p *tap) error
+	}{
+		{"after a port was closed", (*tap).Close},
+		{"after a daemon was killed", func(*tap) error { handOver(); return nil }}, // to one that sets no bound
+	} {
+		p := handOver()
+		p.allot(defaultQueueBytes, 1000)
+		if p.ration.of(0) == nil {
+			t.Fatal(p.ration.lacks)
+		}
+		if err := end.do(p); err != nil {
+			t.Fatal(err)
+		}
+		all(end.when)
+	}
+}
+
+// TestRationOfTaggedFrames: a tag that lies beside the frame, where the kernel's own VLAN interfaces and bridges put it, is read with it and counts.
+func TestRationOfTaggedFrames(t *testing.T) {
+	in, out := openRationed(t, TAPConfig{Name: "rationed"})
+	link := findLink(t, "rationed")
+	hook := &netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}, QdiscType: "clsact"}
+	if err := netlink.QdiscAdd(hook); err != nil {
+		t.Skipf("nothing here tags frames: %v", err)
+	}
+	const pushVLAN = 18 // BPF_FUNC_skb_vlan_push
+	code := []insn{
+		set(r2, 0x0081), // 802.1Q, as the network has it
+		set(3, 7),
+		ins(unix.BPF_JMP|unix.BPF_CALL, 0, 0, 0, pushVLAN),
+		set(r0, 0),
+		exit(),
+	}
+	program, err := loadProgram(unix.BPF_PROG_TYPE_SCHED_CLS, code)
+	if err != nil {
+		t.Skipf("nothing here tags frames: %v", err)
+	}
+	defer unix.Close(program)
+	filter := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
+		Fd:          program, Name: "tag", DirectAction: true,
+	}
+	if err := netlink.FilterAdd(filter); err != nil {
+		t.Skipf("nothing here tags frames: %v", err)
+	}
+	k, p := &out.queues[0], recipe{payload: 100}.packet()
+	before := k.reckoning.tally.inBytes
+	send(t, in, p)
+	b := NewBatch(1)
+	if err := receiveTAP(k, b); err != nil || len(b.Packets) != 1 {
+		t.Fatalf("%d packets, %v", len(b.Packets), err)
+	}
+	got := b.Packets[0].Frame
+	if len(got) != len(p.Frame)+ether.TagLen {
+		t.Fatalf("%d bytes were read of a frame of %d that was tagged", len(got), len(p.Frame))
+	}
+	if counted := k.reckoning.tally.inBytes - before; counted != uint64(len(got)) {
+		t.Fatalf("the kernel counted %d bytes, %d were read", counted, len(got))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
 
 // insn is an instruction of eBPF (struct bpf_insn), and code many of them: see Linux, Documentation/bpf/standardization/instruction-set.rst.
@@ -20,6 +22,7 @@ type insn struct {
 const (
 	skbLen      = 0
 	skbQueue    = 12
+	skbVLAN     = 20 // whether a tag lies beside the frame
 	skbSegments = 164
 
 	atInBytes    = int16(unsafe.Offsetof(tally{}.inBytes))
@@ -75,7 +78,11 @@ func rationProgram(tallies int) []insn {
 	const jump = unix.BPF_JMP
 	return []insn{
 		move(skb, r1),
-		load32(length, skb, skbLen),
+		load32(length, skb, skbLen), // length = that of what is read, with the tag put in
+		load32(r1, skb, skbVLAN),
+		ins(jump|unix.BPF_JEQ, r1, 0, 1, 0),
+		ins(unix.BPF_ALU64|unix.BPF_ADD, length, 0, 0, ether.TagLen),
+
 		load32(r2, skb, skbQueue), // mine = the tally of this queue
 		ins(unix.BPF_STX|unix.BPF_MEM|unix.BPF_W, stack, r2, -4, 0),
 		ins(unix.BPF_LD|unix.BPF_IMM|unix.BPF_DW, r1, unix.BPF_PSEUDO_MAP_FD, 0, int32(tallies)),
@@ -150,17 +157,25 @@ func loadRation(queues int) (program int, shared []byte, err error) {
 	if err != nil {
 		return -1, nil, fmt.Errorf("bpf: mmap: %w", err)
 	}
-	code, license := rationProgram(tallies), []byte("GPL\x00")
+	program, err = loadProgram(unix.BPF_PROG_TYPE_SOCKET_FILTER, rationProgram(tallies))
+	if err != nil {
+		_ = unix.Munmap(shared)
+		return -1, nil, err
+	}
+	return program, shared, nil
+}
+
+// loadProgram has the kernel check a program of a kind and keep it for as long as its descriptor, or what it is attached to, lives.
+func loadProgram(kind uint32, code []insn) (fd int, err error) {
+	license := []byte("GPL\x00")
 	var pin runtime.Pinner // the kernel is given where they lie as numbers
 	defer pin.Unpin()
 	pin.Pin(&code[0])
 	pin.Pin(&license[0])
-	a := &programAttr{kind: unix.BPF_PROG_TYPE_SOCKET_FILTER, count: uint32(len(code))}
+	a := &programAttr{kind: kind, count: uint32(len(code))}
 	a.code, a.license = uint64(uintptr(unsafe.Pointer(&code[0]))), uint64(uintptr(unsafe.Pointer(&license[0])))
-	program, err = command(unix.BPF_PROG_LOAD, a)
-	if err != nil {
-		_ = unix.Munmap(shared)
-		return -1, nil, fmt.Errorf("bpf: %w", err)
+	if fd, err = command(unix.BPF_PROG_LOAD, a); err != nil {
+		return -1, fmt.Errorf("bpf: %w", err)
 	}
-	return program, shared, nil
+	return fd, nil
 }

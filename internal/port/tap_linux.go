@@ -127,6 +127,7 @@ func TAPFromFDsMTU(name string, fds []int, mtu int) (Port, error) {
 		dev.close()
 		return nil, err
 	}
+	forgetRation(fds[0])
 	switch packets, err := dev.txQueue(); {
 	case err != nil:
 		t.ration.lacks = "not here: " + err.Error()
@@ -368,11 +369,11 @@ func (t *tap) Close() error {
 	if !t.gate.close(func() { ring(t.wake) }) {
 		return net.ErrClosed
 	}
+	t.ration.close(t.queues[0].fd)
 	for _, k := range t.queues {
 		_ = unix.Close(k.fd) // nothing is buffered that could be lost
 	}
 	_ = unix.Close(t.wake)
-	t.ration.close()
 	t.device.close()
 	return nil
 }
