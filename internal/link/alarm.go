@@ -39,10 +39,14 @@ func (a *plainAlarm) Set(at time.Time) { a.timer.Reset(time.Until(at)) }
 func (a *plainAlarm) Wait() bool {
 	select {
 	case <-a.closed:
-		return false
 	case <-a.timer.C:
-		return true
+		select {
+		case <-a.closed: // and set once more since
+		default:
+			return true
+		}
 	}
+	return false
 }
 
 func (a *plainAlarm) Close() {
@@ -87,3 +91,63 @@ func (a *kernelAlarm) Wait() bool {
 }
 
 func (a *kernelAlarm) Close() { a.file.Close() }
+
+// every has Wait return at intervals from now on.
+func (a *kernelAlarm) every(d time.Duration) {
+	at := unix.NsecToTimespec(int64(max(1, d)))
+	spec := unix.ItimerSpec{Interval: at, Value: at}
+	_ = a.raw.Control(func(fd uintptr) { _ = unix.TimerfdSettime(int(fd), 0, &spec, nil) })
+}
+
+// Ticker is a time.Ticker that costs an idle process little. One goroutine uses it.
+type Ticker struct {
+	C <-chan time.Time // has room for one, as a time.Ticker's
+
+	plain  *time.Ticker // nil where there is an alarm
+	alarm  *kernelAlarm
+	closed chan struct{} // by the goroutine that waits for the alarm
+}
+
+// NewTicker makes one for a daemon on a network: where that is simulated, so is the time. It must be stopped.
+func NewTicker(on Net, d time.Duration) *Ticker {
+	var alarm *kernelAlarm
+	if _, ok := on.(Kernel); ok {
+		alarm, _ = newKernelAlarm() // without one Go's will do
+	}
+	if alarm == nil {
+		t := time.NewTicker(d)
+		return &Ticker{C: t.C, plain: t}
+	}
+	c := make(chan time.Time, 1)
+	t := &Ticker{C: c, alarm: alarm, closed: make(chan struct{})}
+	alarm.every(d)
+	go func() {
+		defer close(t.closed)
+		for alarm.Wait() {
+			select {
+			case c <- time.Now():
+			default: // it has not been looked at yet
+			}
+		}
+	}()
+	return t
+}
+
+// Reset begins anew with another interval.
+func (t *Ticker) Reset(d time.Duration) {
+	if t.plain != nil {
+		t.plain.Reset(d)
+		return
+	}
+	t.alarm.every(d)
+}
+
+// Stop ends it.
+func (t *Ticker) Stop() {
+	if t.plain != nil {
+		t.plain.Stop()
+		return
+	}
+	t.alarm.Close()
+	<-t.closed
+}

@@ -49,3 +49,27 @@ func TestAlarms(t *testing.T) {
 		t.Error("with the kernel's network the alarm is not the kernel's")
 	}
 }
+
+func TestTickers(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		on    Net
+		plain bool
+	}{{"the kernel's", Kernel{}, false}, {"of Go", &simDoor{}, true}} {
+		t.Run(c.what, func(t *testing.T) {
+			begin := time.Now()
+			ticker := NewTicker(c.on, time.Hour)
+			if (ticker.plain != nil) != c.plain {
+				t.Fatalf("it is %+v", ticker)
+			}
+			ticker.Reset(10 * time.Millisecond)
+			for range 3 {
+				<-ticker.C
+			}
+			if took := time.Since(begin); took < 30*time.Millisecond {
+				t.Errorf("three intervals of 10 ms took %v", took)
+			}
+			ticker.Stop()
+		})
+	}
+}

@@ -84,13 +84,15 @@ func (n *Node) loop(ctx context.Context, s *state) error {
 // doze is the loop's clock, which goes slowly while nothing happens. The loop owns it.
 type doze struct {
 	n      *Node
-	ticker *time.Ticker
+	ticker *link.Ticker
 	slow   bool
 	last   time.Time // when something happened
 	frames uint64    // that the workers had seen by the last tick
 }
 
-func newDoze(n *Node) *doze { return &doze{n: n, ticker: time.NewTicker(tick), last: time.Now()} }
+func newDoze(n *Node) *doze {
+	return &doze{n: n, ticker: link.NewTicker(n.cfg.Net, tick), last: time.Now()}
+}
 
 // stir says that something happened.
 func (d *doze) stir(now time.Time) {

@@ -127,7 +127,7 @@ func newHub(ctx context.Context, p *Proxy) (*hub, error) {
 
 func (h *hub) run(ctx context.Context) error {
 	defer h.calls.Wait()
-	ticker := time.NewTicker(tick)
+	ticker := link.NewTicker(h.p.cfg.Node.Net, tick)
 	defer ticker.Stop()
 	slow, last := false, time.Now() // last: when something happened
 	for {
