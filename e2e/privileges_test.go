@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ overlay: {proxy: proxy}
 	if err := w.Kill("host2"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.StartHost(t.Context(), "host2", "--user", "nobody", "--api-group", "daemon"); err != nil {
+	if err := w.StartHost(t.Context(), "host2", "--user", "nobody", "--api-group", "daemon", "--nice", "5"); err != nil {
 		t.Fatal(err)
 	}
 	w.run("vm1", "ping", "-c", "2", "-W", "2", w.Address("vm2").String())
@@ -57,6 +58,12 @@ overlay: {proxy: proxy}
 		if n := strings.Count(text, "\nUid:\t65534\t65534\t65534\t65534"); host == "host2" && n != threads {
 			t.Errorf("%s: %d of %d threads are nobody's", host, n, threads)
 		}
+	}
+	nice := strings.Fields(w.run("host2", "sh", "-c", `for p in /proc/[0-9]*; do
+  tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -qE '(^|/)vnet host ' && cut -d' ' -f19 $p/task/*/stat
+done; true`))
+	if len(nice) < 4 || slices.ContainsFunc(nice, func(s string) bool { return s != "5" }) {
+		t.Errorf("host2 was to run at niceness 5, and its threads run at %v", nice)
 	}
 	out := w.run("host2", "sh", "-c", "stat -c '%a %U %G' /run/vnet/*.sock; stat -c '%a %U' /var/lib/vnet/*")
 	if !strings.Contains(out, "660 nobody daemon") || !strings.Contains(out, "700 nobody") {

@@ -58,6 +58,7 @@ type daemonFlags struct {
 	clampMSS  uint16 // 0: none
 	apiGroup  string // who may use the socket besides; empty: nobody
 	verbose   bool
+	nice      string // empty: the default
 	profile   string // file for a CPU profile; empty for none
 }
 
@@ -73,6 +74,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
 	flags.IntVar(&f.sockets, "sockets", 0, "UDP sockets that share the port, each with a worker, `1…16`: peers are spread over them (default: one for two cores, at most 4)")
 	flags.StringVar(&f.metrics, "metrics", "", "loopback `IP:PORT` where a monitor finds totals at /metrics (they are on the socket anyway)")
+	flags.StringVar(&f.nice, "nice", "", fmt.Sprintf("run before or after other programs of this machine: a niceness `%d…%d` (default: %d as root, else that of who starts it)", leastNice, mostNice, defaultNice))
 	f.without = map[string]*bool{}
 	for _, name := range offloadNames() {
 		f.without[name] = flags.Bool("no-"+name, false, "do without this offload; see: vnet offload --help")
@@ -163,6 +165,9 @@ func (f *daemonFlags) prepare(c *cli) (d *daemon, err error) {
 		level = slog.LevelDebug
 	}
 	d.log = slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	if err := d.prioritize(f.nice); err != nil {
+		return d, err
+	}
 	if d.state = f.state; d.state == "" {
 		if d.state, err = stateDir(c.overlay); err != nil {
 			return d, err

@@ -56,6 +56,7 @@ Wants=network-online.target
 ExecStart=%s
 Restart=on-failure
 RestartSec=1
+Nice=-10
 StateDirectory=vnet
 StateDirectoryMode=0700
 RuntimeDirectory=vnet
