@@ -127,10 +127,8 @@ func rationProgram(tallies int) []insn {
 type (
 	mapAttr     struct{ kind, keySize, valueSize, entries, flags uint32 }
 	programAttr struct {
-		kind, count    uint32
-		code, license  uint64
-		level, logSize uint32
-		log            uint64
+		kind, count   uint32
+		code, license uint64
 	}
 )
 
