@@ -2,6 +2,7 @@ package port
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 )
@@ -22,6 +23,9 @@ const (
 	// sayPackets and sayBytes are how much a reader takes before it says so: a thirtieth of what may wait.
 	sayPackets = 16
 	sayBytes   = 48 << 10
+	// recount is how often a reader that sleeps looks whether it may: the kernel may lose what it has counted in (a ring that its owner makes
+	// shorter, memory that it lacks), and once as much was lost as may wait, no frame would come any more and wake the reader.
+	recount = 30 * time.Second
 	// unbounded is a bound that is never reached.
 	unbounded = 1 << 62
 )

@@ -5,7 +5,10 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -119,6 +122,48 @@ func TestRationOfSuperFrames(t *testing.T) {
 	}
 	if n := fill(long); n <= most-sayPackets {
 		t.Fatalf("%d super-frames wait without a bound, want %d or a few less", n, most)
+	}
+}
+
+// TestARationIsNoTrap: where the kernel has lost all that may wait while the reader slept, so that it lets nothing in that would wake the
+// reader, the reader finds out by itself.
+func TestARationIsNoTrap(t *testing.T) {
+	in, out := openRationed(t, TAPConfig{Name: "rationed"})
+	k := &out.queues[0]
+	if k.look != recount {
+		t.Fatalf("the reader sleeps for %v", k.look)
+	}
+	small := recipe{payload: 64}.packet()
+	for n := 1; n > 0; { // the reader sleeps so soundly that it misses them all
+		var err error
+		if n, err = in.Write(0, []ether.Packet{small}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, packets := range []int{0, defaultTxQueue} { // what does not fit the kernel throws away
+		if err := netlink.LinkSetTxQLen(findLink(t, "rationed"), packets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := in.Write(0, []ether.Packet{small}); n > 0 || err != nil {
+		t.Fatalf("%d frames went, error %v: nothing was lost", n, err)
+	}
+	k.look = time.Millisecond
+	came := make(chan error, 1)
+	go func() { came <- out.Read(0, NewBatch(1)) }()
+	q, end := k.reckoning.tally, time.Now().Add(patience)
+	for atomic.LoadUint64(&q.outPackets) != atomic.LoadUint64(&q.inPackets) && time.Now().Before(end) { // until it goes to sleep
+		runtime.Gosched()
+	}
+	atomic.AddUint64(&q.inPackets, defaultTxQueue) // as the kernel did above, and threw them away
+	for n := 0; n == 0; {
+		var err error
+		if n, err = in.Write(0, []ether.Packet{small}); err != nil || time.Now().After(end) {
+			t.Fatalf("no frame is let in any more, error %v", err)
+		}
+	}
+	if err := <-came; err != nil {
+		t.Fatal(err)
 	}
 }
 

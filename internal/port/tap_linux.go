@@ -198,7 +198,9 @@ func (t *tap) allot(bytes, packets int) {
 	}
 	t.ration.set(fds, bytes, packets)
 	for q := range t.queues {
-		t.queues[q].reckoning.tally = t.ration.of(q)
+		if k := &t.queues[q]; t.ration.of(q) != nil {
+			k.reckoning.tally, k.look = t.ration.of(q), recount
+		}
 	}
 }
 
