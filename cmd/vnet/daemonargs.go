@@ -1,10 +1,27 @@
 package main
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 )
 
-// args is the command line that makes these flags, for a unit of systemd. Descriptors cannot be handed over in one.
+// unfit complains of a flag that a daemon in a unit of systemd cannot have: nobody hands descriptors over, and it may not become
+// somebody else, or give anything to others.
+func (f *daemonFlags) unfit() error {
+	for _, flag := range []struct {
+		name string
+		set  bool
+	}{{"tap-fd", len(f.tapFDs) > 0}, {"user", f.user != ""}, {"api-group", f.apiGroup != ""}, {"cpuprofile", f.profile != ""}} {
+		if flag.set {
+			return usagef("cannot make a unit of systemd with --%s: leave that away, or start the daemon without --service", flag.name)
+		}
+	}
+	_, _, err := niceness(f.nice)
+	return err
+}
+
+// args is the command line that makes these flags, but for --nice and those that are unfit, for a unit of systemd.
 func (f *daemonFlags) args() (argv []string) {
 	one := func(name, value string) {
 		if value != "" {
@@ -29,8 +46,17 @@ func (f *daemonFlags) args() (argv []string) {
 		one("--carrier", f.carrier)
 	}
 	one("--metrics", f.metrics)
+	if f.sockets != 0 {
+		one("--sockets", strconv.Itoa(f.sockets))
+	}
+	if f.clampMSS != 0 {
+		one("--clamp-mss", strconv.Itoa(int(f.clampMSS)))
+	}
 	for _, name := range f.off() {
 		argv = append(argv, "--no-"+name)
+	}
+	if f.uncounted {
+		argv = append(argv, "--uncounted")
 	}
 	if f.verbose {
 		argv = append(argv, "--verbose")

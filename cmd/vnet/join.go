@@ -56,6 +56,11 @@ there after a reboot; "vnet leave" undoes everything.`,
   vnet join vnet1.eyJvIjoi… --name host5 --tap vm1 --service`,
 		Args: cobra.ExactArgs(1),
 		RunE: c.do(func(cmd *cobra.Command, args []string) error {
+			if j.service.wanted {
+				if err := j.daemon.unfit(); err != nil {
+					return err
+				}
+			}
 			token, err := c.readToken(args[0])
 			if err != nil {
 				return usageError{err}
@@ -264,7 +269,7 @@ func (c *cli) startJoined(cmd *cobra.Command, j *joining) error {
 		f.taps = []string{ownTAP}
 	}
 	if j.service.wanted {
-		return c.install(cmd.Context(), j.service, append([]string{"host"}, f.args()...))
+		return c.install(cmd.Context(), j.service, f, append([]string{"host"}, f.args()...))
 	}
 	return c.runHost(cmd.Context(), f, nil, false)
 }

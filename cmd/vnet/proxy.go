@@ -44,6 +44,9 @@ one. Others join with a token of "vnet token create". With --service the Proxy b
 				return usageError{err}
 			}
 			if service.wanted {
+				if err := f.unfit(); err != nil {
+					return err
+				}
 				return c.installProxy(cmd, service, &f, name, mode, adaptation.MaxLinks)
 			}
 			d, err := f.prepare(c)
@@ -197,7 +200,7 @@ func (c *cli) installProxy(cmd *cobra.Command, service serviceFlags, f *daemonFl
 	if maxLinks != 0 {
 		argv = append(argv, "--max-links", fmt.Sprint(maxLinks))
 	}
-	if err := c.install(cmd.Context(), service, argv); err != nil {
+	if err := c.install(cmd.Context(), service, f, argv); err != nil {
 		return err
 	}
 	t, err := ask(cmd, c.daemon().CreateToken, &api.CreateTokenRequest{})

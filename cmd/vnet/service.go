@@ -41,8 +41,9 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 func unitName(overlay string) string { return "vnet-" + overlay + ".service" }
 
 // unitText is the unit that runs a command line. The daemon needs to make TAP devices with a program each that keeps their queues
-// short, to open packet sockets, and to read the state of root; nothing else of root's powers, and no file but its own.
-func unitText(overlay string, argv []string) string {
+// short, to open packet sockets, and to read the state of root; nothing else of root's powers, and no file but its own. Its niceness
+// systemd gives it, since it may not go before others by itself.
+func unitText(overlay string, nice int, argv []string) string {
 	words := make([]string, len(argv))
 	for i, a := range argv {
 		words[i] = unitQuote(a)
@@ -56,7 +57,7 @@ Wants=network-online.target
 ExecStart=%s
 Restart=on-failure
 RestartSec=1
-Nice=-10
+Nice=%d
 StateDirectory=vnet
 StateDirectoryMode=0700
 RuntimeDirectory=vnet
@@ -90,7 +91,7 @@ SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
-`, overlay, strings.Join(words, " "))
+`, overlay, strings.Join(words, " "), nice)
 }
 
 // unitQuote makes one word of a command line of systemd (systemd.service(5), "Command lines").
@@ -102,15 +103,19 @@ func unitQuote(word string) string {
 	return word
 }
 
-// install makes the unit, starts it, and waits until its daemon answers.
-func (c *cli) install(ctx context.Context, f serviceFlags, argv []string) error {
+// install makes the unit of a daemon with these flags, starts it, and waits until it answers.
+func (c *cli) install(ctx context.Context, f serviceFlags, d *daemonFlags, argv []string) error {
+	nice, _, err := niceness(d.nice)
+	if err != nil {
+		return err
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("cannot find this program for the unit: %w", err)
 	}
 	argv = append(append([]string{program}, argv...), "--overlay", c.overlay)
 	unit := filepath.Join(f.dir, unitName(c.overlay))
-	if err := os.WriteFile(unit, []byte(unitText(c.overlay, argv)), 0o644); err != nil {
+	if err := os.WriteFile(unit, []byte(unitText(c.overlay, nice, argv)), 0o644); err != nil {
 		return fmt.Errorf("cannot make the unit: %w; run as root, or start the daemon without --service", err)
 	}
 	if err := systemctl(ctx, "daemon-reload"); err != nil {

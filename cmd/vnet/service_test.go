@@ -19,7 +19,7 @@ func TestTheUnitIsASandbox(t *testing.T) {
 		t.Skip("no systemd-analyze on this machine")
 	}
 	unit := filepath.Join(t.TempDir(), unitName("lab"))
-	if err := os.WriteFile(unit, []byte(unitText("lab", []string{"/usr/bin/env", "host", "--overlay", "lab"})), 0o644); err != nil {
+	if err := os.WriteFile(unit, []byte(unitText("lab", defaultNice, []string{"/usr/bin/env", "host", "--overlay", "lab"})), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(judge, "verify", unit).CombinedOutput(); err != nil || len(out) > 0 {
