@@ -37,7 +37,7 @@ func TestAUnitForgetsNoFlag(t *testing.T) {
 		case err != nil && strings.Contains(err.Error(), "--"+flag.Name+":"):
 		case err != nil:
 			t.Errorf("--%s is refused: %v", flag.Name, err)
-		case strings.Contains(unit, "\nNice=15\n"):
+		case strings.Contains(unit, "\nNice=15\nLimitNICE=+15\n"):
 		case !slices.Contains(argv, "--"+flag.Name) || value != "true" && !slices.Contains(argv, value):
 			t.Errorf("of --%s %s the unit has %q", flag.Name, value, argv)
 		}

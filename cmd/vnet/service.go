@@ -42,7 +42,7 @@ func unitName(overlay string) string { return "vnet-" + overlay + ".service" }
 
 // unitText is the unit that runs a command line. The daemon needs to make TAP devices with a program each that keeps their queues
 // short, to open packet sockets, and to read the state of root; nothing else of root's powers, and no file but its own. Its niceness
-// systemd gives it, since it may not go before others by itself.
+// systemd gives it, and the right to say so for its session (shareAs), since it may not go before others by itself.
 func unitText(overlay string, nice int, argv []string) string {
 	words := make([]string, len(argv))
 	for i, a := range argv {
@@ -58,6 +58,7 @@ ExecStart=%s
 Restart=on-failure
 RestartSec=1
 Nice=%d
+LimitNICE=%+d
 StateDirectory=vnet
 StateDirectoryMode=0700
 RuntimeDirectory=vnet
@@ -91,7 +92,7 @@ SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
-`, overlay, strings.Join(words, " "), nice)
+`, overlay, strings.Join(words, " "), nice, nice)
 }
 
 // unitQuote makes one word of a command line of systemd (systemd.service(5), "Command lines").
