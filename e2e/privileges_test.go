@@ -69,6 +69,9 @@ done; true`))
 	if !strings.Contains(out, "660 nobody daemon") || !strings.Contains(out, "700 nobody") {
 		t.Errorf("host2's socket and state: %s", out)
 	}
+	if out := w.run("host2", "sh", "-c", `d=$(echo /var/lib/vnet/*); setpriv --reuid=nobody --regid=nogroup --clear-groups sh -c "cd $d && : >again && rm again && echo renewable"; true`); !strings.Contains(out, "renewable") {
+		t.Errorf("nobody cannot keep a renewed certificate in host2's state: %s", out)
+	}
 	if err := w.Kill("host2"); err != nil { // a socket left behind by another user is replaced
 		t.Fatal(err)
 	}

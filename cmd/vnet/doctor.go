@@ -41,6 +41,7 @@ type doctor struct {
 	port  uint16
 	token pki.Token // of the argument, or made of what joining left: without a secret
 	home  bool      // this machine is the Proxy
+	known bool      // the daemon that runs here has its link to the Proxy: it believes who is there
 	found []finding
 }
 
@@ -236,6 +237,7 @@ func (d *doctor) daemon(ctx context.Context) bool {
 		return false
 	}
 	d.ok("daemon", "node %s runs", resp.GetStatus().GetNode())
+	d.known = resp.GetStatus().GetStar() == api.LinkState_LINK_STATE_UP
 	for _, w := range resp.GetStatus().GetWarnings() {
 		d.note("daemon", "", "%s", w)
 	}

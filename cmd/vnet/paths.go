@@ -29,7 +29,7 @@ func socketPath(overlay string) string {
 // else under $XDG_STATE_HOME (XDG base directory specification).
 func stateDir(overlay string) (string, error) {
 	if os.Geteuid() == 0 {
-		return filepath.Join("/var/lib/vnet", overlay), nil
+		return filepath.Join(systemState, overlay), nil
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "vnet", overlay), nil
@@ -40,6 +40,9 @@ func stateDir(overlay string) (string, error) {
 	}
 	return filepath.Join(home, ".local", "state", "vnet", overlay), nil
 }
+
+// systemState is where root keeps the states of overlays, each in a directory of its own.
+const systemState = "/var/lib/vnet"
 
 // systemSockets is where daemons of root serve.
 const systemSockets = "/run/vnet"

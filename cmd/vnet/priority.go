@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"time"
@@ -61,7 +63,11 @@ func (d *daemon) prioritize(text string) error {
 	case asked:
 		return fmt.Errorf("cannot run at niceness %d: %w; run as root, with CAP_SYS_NICE, or leave --nice away", nice, errno)
 	}
-	d.log.Info("frames take their turn beside other programs: going before them was not allowed", "nice", nice, "error", errno)
+	level := slog.LevelInfo
+	if os.Geteuid() != 0 { // nobody expects it of an ordinary user
+		level = slog.LevelDebug
+	}
+	d.log.Log(context.Background(), level, "frames take their turn beside other programs: going before them was not allowed", "nice", nice, "error", errno)
 	return nil
 }
 

@@ -60,8 +60,18 @@ func findGroup(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// giveState makes all that a state directory holds the account's: the daemon renews its certificate there.
+// giveState makes all that a state directory holds the account's: the daemon renews its certificate there. What root keeps the
+// states of all overlays in lets everybody through from now on; each of them is still for its own user only.
 func (a account) giveState(dir string) error {
+	if above := filepath.Dir(dir); above == systemState {
+		info, err := os.Stat(above)
+		if err == nil {
+			err = os.Chmod(above, info.Mode().Perm()|0o011)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -117,7 +127,13 @@ func (d *daemon) become(a account) error {
 	if err := allThreads(unix.PR_SET_KEEPCAPS, 1); err != nil { // keepOnly says what stays
 		return err
 	}
-	return errors.Join(syscall.Setgroups(a.groups), syscall.Setresgid(a.gid, a.gid, a.gid), syscall.Setresuid(a.uid, a.uid, a.uid))
+	if err := errors.Join(syscall.Setgroups(a.groups), syscall.Setresgid(a.gid, a.gid, a.gid), syscall.Setresuid(a.uid, a.uid, a.uid)); err != nil {
+		return err
+	}
+	if err := unix.Access(d.state, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("%s cannot be written by that user (%w): its certificate could not be renewed; let it pass through the directories above, or choose another with --state", d.state, err)
+	}
+	return nil
 }
 
 // allThreads is prctl(2) for every thread of the process.

@@ -128,7 +128,7 @@ func allowHosts(method string) error {
 	case method == node.MethodSeal: // hosts' own business, which the Proxy only carries
 		return nil
 	}
-	return api.Errorf(connect.CodePermissionDenied, "cannot do this for a host: %s is for the Proxy's own machine", method)
+	return api.Errorf(connect.CodePermissionDenied, "cannot do this at a host: %s is for the Proxy's own machine", method).WithHint("run the same command there")
 }
 
 // foundIdentity signs the Proxy's own certificate. Its name stays what it was: hosts know it by that.

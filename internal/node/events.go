@@ -80,7 +80,11 @@ func (n *Node) event(ev Event) {
 func slotEvent(one *slot, now *link.Link) Event {
 	fields := map[string]string{"peer": string(one.peer), "kind": one.kind.String()}
 	if now == nil {
-		return Event{Kind: "link.down", Text: fmt.Sprintf("link to %s is down: %s", one.peer, one.lastErr), Fields: fields}
+		text := fmt.Sprintf("link to %s is down", one.peer)
+		if one.lastErr != "" { // or it was closed because nobody wants it any more
+			text += ": " + one.lastErr
+		}
+		return Event{Kind: "link.down", Text: text, Fields: fields}
 	}
 	fields["carrier"] = now.Carrier().String()
 	return Event{Kind: "link.up", Text: fmt.Sprintf("link to %s is up over %s", one.peer, now.Carrier()), Fields: fields}

@@ -51,6 +51,10 @@ var ErrWaiting = errors.New("somebody has to approve this machine at the Proxy")
 // ErrRefused wraps what the Proxy answered to a request it did not grant; trying its other addresses is no use.
 var ErrRefused = errors.New("the Proxy refused")
 
+// ErrOtherCA says that who answered has no certificate of the authority that the token names: another Proxy, or that of the
+// overlay after its authority was replaced.
+var ErrOtherCA = errors.New("cannot join: the Proxy at this address is not the one the token was made by (other CA key)")
+
 // JoinClientTLS dials a Proxy known only by the fingerprint of its CA's key. No other certificate gets past the handshake,
 // so the secret of the token is never shown to anyone else. now is nil for time.Now.
 func JoinClientTLS(t Token, now func() time.Time) *tls.Config {
@@ -87,7 +91,7 @@ func joinTLS(t Token, dates func(*x509.Certificate) error) *tls.Config {
 func verifyPinned(chain []*x509.Certificate, t Token) error {
 	i := slices.IndexFunc(chain, func(c *x509.Certificate) bool { return c.IsCA && fingerprint(c) == t.CA })
 	if i < 1 { // the leaf itself is no CA
-		return errors.New("cannot join: the Proxy at this address is not the one the token was made by (other CA key)")
+		return ErrOtherCA
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(chain[i])

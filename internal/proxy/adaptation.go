@@ -282,7 +282,7 @@ func (h *hub) keep(r *request, id uint64, outcome string) *pastChange {
 func (h *hub) announceTopology() {
 	var parts []string
 	for _, g := range h.topology.Groups {
-		parts = append(parts, fmt.Sprintf("%s of %d (%d edges)", g.Name, len(g.VMs), len(g.Edges)))
+		parts = append(parts, fmt.Sprintf("%s of %d (%s)", g.Name, len(g.VMs), counted(len(g.Edges), "edge")))
 	}
 	text := "no application topology"
 	if len(parts) > 0 {

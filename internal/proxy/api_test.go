@@ -115,7 +115,7 @@ func TestNonsenseIsRefused(t *testing.T) {
 			want string
 		}{
 			"bad MAC":        {rule("any", "any", "02:zz", "link:proxy"), "02:zz"},
-			"unknown link":   {rule("any", "any", mac, "link:h2"), "h1 has links to [proxy]"},
+			"unknown link":   {rule("any", "any", mac, "link:h2"), "h1 has links to proxy; add one"},
 			"unknown port":   {rule("any", "any", mac, "port:vm9"), "h1 has ports vm1"},
 			"not/not":        {rule("any", "not "+mac, "not "+mac, "link:proxy"), "use \"any\" on one side"},
 			"nowhere":        {rule("any", "any", mac, "any"), "a rule sends to port:NAME or link:NODE"},

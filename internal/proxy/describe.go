@@ -27,10 +27,10 @@ func (p *Proxy) GetStatus(ctx context.Context, req *vnetv1.GetStatusRequest) (*v
 	}
 	err = p.ask(ctx, func(h *hub) {
 		s := out.Status
-		s.Nodes = uint32(len(h.record.Nodes))
+		h.describeStar(s)
 		s.Adaptation = h.oneLine()
 		for _, name := range h.record.Names() {
-			if at, ok := h.hosts[name]; name != h.record.Proxy && (!ok || at.session == nil) {
+			if name != h.record.Proxy && !h.linked(name) {
 				s.Warnings = append(s.Warnings, fmt.Sprintf("%s is away", name))
 			}
 		}
@@ -39,6 +39,42 @@ func (p *Proxy) GetStatus(ctx context.Context, req *vnetv1.GetStatusRequest) (*v
 		}
 	})
 	return out, err
+}
+
+// describeStar tells of the hosts that belong to the overlay: one that left or was put out has had a link, too.
+func (h *hub) describeStar(s *vnetv1.Status) {
+	all, up := 0, 0
+	for _, name := range h.record.Names() {
+		if name == h.record.Proxy {
+			continue
+		}
+		if all++; h.linked(name) {
+			up++
+		}
+	}
+	s.Nodes, s.Links = uint32(len(h.record.Nodes)), uint32(all)
+	switch {
+	case all == 0:
+		s.Star, s.StarText = vnetv1.LinkState_LINK_STATE_UNSPECIFIED, ""
+	case up == all:
+		s.Star, s.StarText = vnetv1.LinkState_LINK_STATE_UP, "to "+counted(all, "host")
+	default:
+		s.Star, s.StarText = vnetv1.LinkState_LINK_STATE_DOWN, fmt.Sprintf("to %d of %s", all-up, counted(all, "host"))
+	}
+}
+
+// linked says whether a host has its star link.
+func (h *hub) linked(name overlay.Name) bool {
+	at, ok := h.hosts[name]
+	return ok && at.session != nil
+}
+
+// counted is "1 port" or "2 ports".
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // oneLine says what adaptation is about.
@@ -57,7 +93,7 @@ func (h *hub) oneLine() string {
 			fast++
 		}
 	}
-	return fmt.Sprintf("%s: %s, %d fast paths", h.settings.Mode, seen, fast)
+	return fmt.Sprintf("%s: %s, %s", h.settings.Mode, seen, counted(fast, "fast path"))
 }
 
 // ListNodes lists the overlay's nodes with the VMs at each.

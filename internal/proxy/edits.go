@@ -185,7 +185,7 @@ func deleteLink(o *overlay.Overlay, a, b overlay.Name, force bool) error {
 		return precondition("cannot delete link %s–%s: the star stays, whatever happens", a, b)
 	}
 	if _, ok := o.LinkBetween(a, b); !ok {
-		return notFound("cannot delete link %s–%s: there is none; %s has links to %v", a, b, a, o.Peers(a))
+		return notFound("cannot delete link %s–%s: there is none; %s has links to %s", a, b, a, peerNames(o, a))
 	}
 	return removeLink(o, a, b, force)
 }

@@ -22,7 +22,7 @@ func (p *Proxy) SetLinkPorts(ctx context.Context, req *vnetv1.SetLinkPortsReques
 	if a == b {
 		return nil, invalid("cannot change the link of %s with itself: name two nodes", a)
 	}
-	err = p.change(ctx, fmt.Sprintf("sending from %d extra ports between %s and %s", want, a, b), func(_ *hub, o *overlay.Overlay) error {
+	err = p.change(ctx, fmt.Sprintf("sending from %s between %s and %s", counted(int(want), "extra port"), a, b), func(_ *hub, o *overlay.Overlay) error {
 		for _, name := range []overlay.Name{a, b} {
 			if _, err := at(o, name); err != nil {
 				return err

@@ -34,7 +34,7 @@ func (h *hub) attached(now time.Time, peer overlay.Name, l *link.Link, hello con
 	h.tell(peer, h.tune(peer))
 	h.tell(peer, control.Directory{Version: h.listed, Full: true, Places: h.places.Snapshot()})
 	if rejoined {
-		h.p.event("node.up", fmt.Sprintf("%s is here (%d ports)", peer, len(hello.Ports)), map[string]string{"node": string(peer)})
+		h.p.event("node.up", fmt.Sprintf("%s is here (%s)", peer, counted(len(hello.Ports), "port")), map[string]string{"node": string(peer)})
 		h.changes.nodeBack(now, peer)
 	}
 	if h.differs(peer, hello) {

@@ -166,7 +166,7 @@ func TestModes(t *testing.T) {
 			t.Errorf("a frame over the fast path came %d times; links %v", b.times(n), l.Links)
 		}
 		status, err := w.service().GetStatus(context.Background(), &vnetv1.GetStatusRequest{})
-		if err != nil || !strings.Contains(status.Status.Adaptation, "1 fast path") {
+		if err != nil || !strings.HasSuffix(status.Status.Adaptation, "1 fast path") || status.Status.StarText != "to 3 hosts" {
 			t.Errorf("%v, %v", status, err)
 		}
 		for range 40 { // they talk to another now

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	vnetv1 "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -77,13 +79,25 @@ func usable(o *overlay.Overlay, n *overlay.Node, r overlay.Rule) error {
 				return notFound("cannot use port %q: %s has %s", side.Name, n.Name, portNames(n))
 			}
 		case overlay.LinkSide:
+			if side.Peer() == n.Name {
+				return notFound("cannot use link %q: that is the node itself; it has links to %s", side.Name, peerNames(o, n.Name))
+			}
 			if _, ok := o.LinkBetween(n.Name, side.Peer()); !ok {
-				return notFound("cannot use link %q: %s has links to %v; add one with `vnet link add %s --node %s`",
-					side.Name, n.Name, o.Peers(n.Name), side.Name, n.Name)
+				return notFound("cannot use link %q: %s has links to %s; add one with `vnet link add %s --node %s`",
+					side.Name, n.Name, peerNames(o, n.Name), side.Name, n.Name)
 			}
 		}
 	}
 	return nil
+}
+
+// peerNames lists those that a node has a link to.
+func peerNames(o *overlay.Overlay, name overlay.Name) string {
+	var names []string
+	for _, p := range o.Peers(name) {
+		names = append(names, string(p))
+	}
+	return cmp.Or(strings.Join(names, ", "), "nobody")
 }
 
 func portNames(n *overlay.Node) string {

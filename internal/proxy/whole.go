@@ -161,7 +161,7 @@ type moved struct {
 }
 
 func (a *application) what() string {
-	return fmt.Sprintf("applying a file (%d steps)", len(a.out.Steps))
+	return fmt.Sprintf("applying a file (%s)", counted(len(a.out.Steps), "step"))
 }
 
 // look works out the steps, and copies of the overlay before and after them; these are nil when a node is missing.
