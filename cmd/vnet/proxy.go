@@ -47,7 +47,7 @@ one. Others join with a token of "vnet token create". With --service the Proxy b
 				if err := f.unfit(); err != nil {
 					return err
 				}
-				return c.installProxy(cmd, service, &f, name, mode, adaptation.MaxLinks)
+				return c.installProxy(cmd, service, &f, name, adaptation)
 			}
 			d, err := f.prepare(c)
 			if err != nil {
@@ -191,14 +191,20 @@ func nextCommand(ctx context.Context, p *proxy.Proxy) (string, error) {
 }
 
 // installProxy has systemd run the Proxy, and says what to type next.
-func (c *cli) installProxy(cmd *cobra.Command, service serviceFlags, f *daemonFlags, name, mode string, maxLinks int) error {
+func (c *cli) installProxy(cmd *cobra.Command, service serviceFlags, f *daemonFlags, name string, a adapt.Config) error {
 	argv := append([]string{"proxy"}, f.args()...)
 	if name != "" {
 		argv = append(argv, "--name", name)
 	}
-	argv = append(argv, "--adapt", mode)
-	if maxLinks != 0 {
-		argv = append(argv, "--max-links", fmt.Sprint(maxLinks))
+	argv = append(argv, "--adapt", a.Mode.String())
+	if a.MaxLinks != 0 {
+		argv = append(argv, "--max-links", fmt.Sprint(a.MaxLinks))
+	}
+	if a.Policy != "" {
+		argv = append(argv, "--policy", a.Policy)
+	}
+	if a.Told != "" {
+		argv = append(argv, "--told", a.Told)
 	}
 	if err := c.install(cmd.Context(), service, f, argv); err != nil {
 		return err
