@@ -157,26 +157,35 @@ func TestDataPathAllocatesNothing(t *testing.T) {
 // TestDatagramsTravelInGroups: a super-frame of datagrams fills few datagrams of the link, each standing alone, and comes out
 // as it went in.
 func TestDatagramsTravelInGroups(t *testing.T) {
-	sent := datagrams(44, 64)
-	if err := sent.Check(); err != nil {
-		t.Fatal(err)
-	}
-	var got []ether.Packet
-	l := shortCircuit(t, preferred()[0], func(_ int, _ *Link, pkts []ether.Packet) {
-		for _, p := range pkts {
-			p.Frame = bytes.Clone(p.Frame)
-			got = append(got, p)
+	for _, c := range []struct {
+		each int
+		want uint64 // datagrams of the link
+	}{
+		{64, 3},
+		{460, 15}, // three fill one, so that it is sealed from where it lies
+	} {
+		sent := datagrams(44, c.each)
+		if err := sent.Check(); err != nil {
+			t.Fatal(err)
 		}
-	})
-	l.Send(0, []ether.Packet{sent})
-	sent.Hops++
-	if diff := cmp.Diff([]ether.Packet{sent}, got); diff != "" {
-		t.Errorf("(-sent +got):\n%s", diff)
-	}
-	if n := l.Stats().DatagramsSent; n != 3 {
-		t.Errorf("%d datagrams of the link for 44 of 64 bytes, want 3", n)
-	}
-	if s := l.Stats(); s.FramesReceived != 44 || s.FramesSent != 44 {
-		t.Errorf("%d frames out, %d in, want 44", s.FramesSent, s.FramesReceived)
+		var got []ether.Packet
+		l := shortCircuit(t, preferred()[0], func(_ int, _ *Link, pkts []ether.Packet) {
+			for _, p := range pkts {
+				p.Frame = bytes.Clone(p.Frame)
+				got = append(got, p)
+			}
+		})
+		l.Send(0, []ether.Packet{sent})
+		sent.Hops++
+		if diff := cmp.Diff([]ether.Packet{sent}, got); diff != "" {
+			t.Errorf("(-sent +got):\n%s", diff)
+		}
+		s := l.Stats()
+		if s.DatagramsSent != c.want {
+			t.Errorf("%d datagrams of the link for 44 of %d bytes, want %d", s.DatagramsSent, c.each, c.want)
+		}
+		if s.FramesReceived != 44 || s.FramesSent != 44 || s.Cuts != 0 {
+			t.Errorf("%d frames out, %d in, want 44; %d cuts", s.FramesSent, s.FramesReceived, s.Cuts)
+		}
 	}
 }

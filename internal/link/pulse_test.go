@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/wan"
 )
 
@@ -66,6 +67,71 @@ func TestAHeartbeatIsAnsweredInItsTurn(t *testing.T) {
 				}
 				<-out.Done()
 			})
+		})
+	}
+}
+
+// TestALongPath: the first words of a peer that is far away are not late, and what it says later is not old.
+func TestALongPath(t *testing.T) {
+	for _, carrier := range carriers {
+		t.Run(carrier.String(), func(t *testing.T) {
+			simulate(t, wan.Path{Delay: 500 * time.Millisecond}, func(t *testing.T, w *world) {
+				out, in := dial(t, w.a, w.b, carrier)
+				time.Sleep(5 * time.Second)
+				if out.Err() != nil || in.Err() != nil {
+					t.Fatalf("it ended: %v, %v", out.Err(), in.Err())
+				}
+			})
+		})
+	}
+}
+
+// TestASilenceThatIsNone: over tcp, which may be sending again, a link is given up later than over udp.
+func TestASilenceThatIsNone(t *testing.T) {
+	for _, carrier := range carriers {
+		t.Run(carrier.String(), func(t *testing.T) {
+			simulate(t, wan.Path{Delay: time.Millisecond}, func(t *testing.T, w *world) {
+				out, in := dial(t, w.a, w.b, carrier)
+				time.Sleep(time.Second)
+				w.net.Cut(addrA, addrB)
+				time.Sleep(silentLimit + beatEvery)
+				w.net.Heal(addrA, addrB)
+				time.Sleep(2 * time.Second)
+				if lives := carrier == TCP; (out.Err() == nil) != lives || (in.Err() == nil) != lives {
+					t.Fatalf("after %v without a word: %v, %v", silentLimit+beatEvery, out.Err(), in.Err())
+				}
+			})
+		})
+	}
+}
+
+// TestTheDeadSayNoMore: after a link's last words, its peer's or its own, an end answers no heartbeat, nor believes one that was
+// under way then.
+func TestTheDeadSayNoMore(t *testing.T) {
+	for _, byPeer := range []bool{true, false} {
+		simulate(t, wan.Path{Delay: time.Millisecond}, func(t *testing.T, w *world) {
+			out, in := dial(t, w.a, w.b, UDP)
+			time.Sleep(time.Second)
+			out.Send(0, []ether.Packet{frame(0, 60), frame(1, 60)})
+			time.Sleep(time.Second + beatEvery/2) // since when the last was answered
+			var answers beatLog
+			if byPeer {
+				out.Close("enough")
+				<-in.Done()
+				w.doorB.meddle(answers.write)
+				in.told(beat{sent: time.Hour, frames: 1}, time.Now()) // which the last words have overtaken
+			} else {
+				w.doorB.meddle(answers.write)
+				in.Close("enough")
+				in.told(beat{sent: time.Hour, frames: 2}, time.Now())
+			}
+			time.Sleep(10 * time.Millisecond)
+			if n := len(answers.take()); n > 0 {
+				t.Errorf("by the peer: %v: it was answered %d times", byPeer, n)
+			}
+			if s := in.Stats(); s.PeerFramesSent != 2 || s.WireLost != 0 {
+				t.Errorf("by the peer: %v: of its two frames there are %d, %d lost", byPeer, s.PeerFramesSent, s.WireLost)
+			}
 		})
 	}
 }

@@ -335,10 +335,10 @@ func (l *Link) houseMessage(b []byte, now time.Time, parting *bye) *bye {
 	return parting
 }
 
-// told takes what a heartbeat says, and answers it. One overtaken by a newer is ignored.
+// told takes what a heartbeat says, and answers it. One overtaken by a newer, or by the peer's last words, is ignored.
 func (l *Link) told(m beat, now time.Time) {
 	p := &l.peers
-	if int64(m.sent) <= p.sent.Load() {
+	if int64(m.sent) <= p.sent.Load() || p.final.Load() {
 		return
 	}
 	clock := l.clock(now)
