@@ -275,11 +275,11 @@ func (s *frameStream) write(l *Link) {
 }
 
 // nextLimit is how much may wait, after n bytes took so long to be written: what the path carries in streamQueue, approached by
-// halving, since one write that took long may have found the processor busy. A write that took no time has not met the
-// path's end, and doubles it.
+// halving, since one write that took long may have found the processor busy, which is all that one of a few bytes tells. A
+// write that took no time has not met the path's end, and doubles it.
 func nextLimit(limit, n int, took time.Duration) int {
 	switch {
-	case n == 0:
+	case n <= streamShort:
 		return limit
 	case took >= streamSlow:
 		return min(max(streamLeast, limit/2, int(float64(n)*float64(streamQueue)/float64(took))), streamMost)

@@ -120,6 +120,9 @@ func TestAQueueIsWhatThePathCarries(t *testing.T) {
 	if limit != streamMost {
 		t.Errorf("%d bytes may wait for a path that takes all at once", limit)
 	}
+	if next := nextLimit(limit, 100, 20*time.Millisecond); next != limit { // a heartbeat, on a busy processor
+		t.Errorf("one slow write of a few bytes takes the limit from %d to %d", limit, next)
+	}
 	if next := nextLimit(limit, 1<<20, 20*time.Millisecond); next != limit/2 {
 		t.Errorf("one slow write makes it %d", next)
 	}
