@@ -146,7 +146,12 @@ func (c *cli) adaptHistoryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.show(resp, func(t *table) { printHistory(t, resp.GetAdaptation().GetHistory()) })
+			return c.show(resp, func(t *table) {
+				if len(resp.GetAdaptation().GetHistory()) == 0 {
+					t.line("nothing was changed yet")
+				}
+				printHistory(t, resp.GetAdaptation().GetHistory())
+			})
 		}),
 	}
 	cmd.Flags().StringVar(&export, "export", "", "write the whole journal to this `file`, for vnet replay; on the Proxy's machine")

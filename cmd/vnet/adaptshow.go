@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
@@ -66,6 +67,7 @@ func adaptationLine(a *api.Adaptation) string {
 	return fmt.Sprintf("%s by %s: %s, %s", word(a.GetMode(), "ADAPTATION_MODE_"), a.GetPolicy(), paths, limit)
 }
 
+// printHistory prints nothing where there is nothing.
 func printHistory(t *table, list []*api.Change) {
 	if len(list) == 0 {
 		return
@@ -90,5 +92,9 @@ func printChange(t *table, ch *api.Change) {
 		outcome += ": " + ch.GetWhy()
 	}
 	p := ch.GetProposal()
-	t.row(p.GetId(), since(ch.GetStarted()), p.GetBy(), outcome, duration(ch.GetTotal()), list(stages), p.GetReason(), strings.Join(effects, "; "))
+	number := ""
+	if p.GetId() != 0 { // else a person's change, which nobody judges
+		number = strconv.FormatUint(uint64(p.GetId()), 10)
+	}
+	t.row(number, since(ch.GetStarted()), p.GetBy(), outcome, duration(ch.GetTotal()), list(stages), p.GetReason(), strings.Join(effects, "; "))
 }

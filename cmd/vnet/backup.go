@@ -50,8 +50,8 @@ another in its place.`,
 			if err := backup(state, args[0]); err != nil {
 				return fmt.Errorf("cannot back up: %w", err)
 			}
-			_, err = fmt.Fprintf(c.out, "%s holds %s %s of overlay %s; whoever has it is that node\n", args[0], id.Role, id.Name, id.Overlay)
-			return err
+			return c.say(map[string]any{"file": args[0], "overlay": id.Overlay, "node": id.Name, "role": id.Role.String()},
+				"%s holds %s %s of overlay %s; whoever has it is that node", args[0], id.Role, id.Name, id.Overlay)
 		}),
 	}
 	cmd.Flags().StringVar(&state, "state", "", "state `directory` (default: by overlay)")
@@ -146,11 +146,12 @@ and rules are put back to what the backup says. Tokens in it are void, for nobod
 			if id.Role == pki.RoleProxy {
 				start = "vnet proxy"
 			}
-			fmt.Fprintf(c.out, "%s is %s %s of overlay %s; start it with: %s --overlay %s\n", state, id.Role, id.Name, id.Overlay, start, id.Overlay)
+			more := ""
 			if void > 0 {
-				fmt.Fprintf(c.out, "%d tokens that were good at the time of the backup are not any more; make new ones: vnet token create\n", void)
+				more = fmt.Sprintf("\n%d tokens that were good at the time of the backup are not any more; make new ones: vnet token create", void)
 			}
-			return nil
+			return c.say(map[string]any{"state": state, "overlay": id.Overlay, "node": id.Name, "role": id.Role.String(), "voidTokens": void},
+				"%s is %s %s of overlay %s; start it with: %s --overlay %s%s", state, id.Role, id.Name, id.Overlay, start, id.Overlay, more)
 		}),
 	}
 	cmd.Flags().StringVar(&state, "state", "", "state `directory` (default: by overlay)")

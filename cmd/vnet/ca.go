@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,9 +81,9 @@ func clientCreateCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("cannot write the key: %w", err)
 			}
-			_, err = fmt.Fprintf(c.out, "%s may %s until %s with %s; try: vnet status --remote %s --identity %s\n",
-				args[0], req.GetRole(), since(resp.GetExpires()), file, strings.Join(append(resp.GetAddresses(), "HOST:PORT")[:1], ""), file)
-			return err
+			at := append(resp.GetAddresses(), "HOST:PORT")[0]
+			return c.say(map[string]any{"name": args[0], "role": req.GetRole(), "expires": resp.GetExpires().AsTime(), "file": file, "addresses": resp.GetAddresses()},
+				"%s may %s until %s with %s; try: vnet status --remote %s --identity %s", args[0], req.GetRole(), since(resp.GetExpires()), file, at, file)
 		}),
 	}
 	cmd.Flags().StringVar(&req.Role, "role", "read", "read, operate or admin")

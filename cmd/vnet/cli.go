@@ -63,11 +63,15 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		if strings.Contains(err.Error(), " arg(s)") { // cobra counts, and does not say what is wanted
 			err = fmt.Errorf("cannot do this: the command is %s", cmd.UseLine())
 		}
-		c.complain(err.Error(), fmt.Sprintf("see: %s --help", cmd.CommandPath()))
+		c.complain(err.Error(), strings.TrimLeft(meant(cmd, args)+fmt.Sprintf("\nsee: %s --help", cmd.CommandPath()), "\n"))
 		return exitUsage
 	}
 	if errors.Is(err, fs.ErrPermission) && errors.Is(err, errUnreachable) {
 		c.complain(err.Error(), "its socket is for its own user and root; use sudo, or have root start the daemon with --api-group vnet and join that group: usermod -aG vnet "+userName()+", then log in anew")
+		return exitUnreachable
+	}
+	if errors.Is(err, errUnreachable) && c.remote != "" {
+		c.complain(err.Error(), "see whether the Proxy runs (there: vnet status), and whether its tcp port can be reached from here; --remote wants HOST:PORT")
 		return exitUnreachable
 	}
 	if errors.Is(err, errUnreachable) {
@@ -81,6 +85,27 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	e := api.AsError(err)
 	c.complain(e.Message, e.Hint)
 	return exitFailure
+}
+
+// meant guesses which command somebody mistyped; empty when there is no guess.
+func meant(root *cobra.Command, args []string) string {
+	if root.HasParent() {
+		return ""
+	}
+	var near []string
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "-") {
+			continue
+		}
+		for _, name := range root.SuggestionsFor(arg) {
+			near = append(near, "vnet "+name)
+		}
+		break
+	}
+	if len(near) == 0 {
+		return ""
+	}
+	return "did you mean: " + strings.Join(near, ", or ")
 }
 
 // complain writes an error the way every command does.
@@ -103,9 +128,12 @@ func (c *cli) root() *cobra.Command {
 		Example: `  vnet status
   vnet links --node host2 -o json
   vnet rule add --from any --src any --dst 02:00:00:00:00:01 --to link:host2`,
-		Args:              cobra.NoArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+
+		SuggestionsMinimumDistance: 2, // letters, for: did you mean
+
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd) },
 		RunE:              c.do(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
@@ -134,6 +162,9 @@ func (c *cli) check(cmd *cobra.Command) error {
 		last := len(forms) - 1
 		return usagef("cannot print as %q: give -o %s or %s", c.output, list(forms[:last]), forms[last])
 	}
+	if cmd.Annotations[plainKey] != "" && c.output == "json" {
+		return usagef("cannot print as json: %s prints %s", cmd.CommandPath(), cmd.Annotations[plainKey])
+	}
 	if err := overlay.ValidName(c.overlay); err != nil {
 		return usagef("cannot use --overlay: %w", err)
 	}
@@ -147,6 +178,9 @@ func (c *cli) check(cmd *cobra.Command) error {
 
 // formatsKey is the annotation of commands that print in further formats.
 const formatsKey = "formats"
+
+// plainKey is the annotation of commands that have no JSON: what they print instead.
+const plainKey = "plain"
 
 // formats says in what else a command can print.
 func formats(more ...string) map[string]string {

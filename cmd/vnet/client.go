@@ -53,6 +53,9 @@ func (c *cli) daemon() client {
 // afar is the client of a Proxy over the network.
 func (c *cli) afar() client {
 	transport := &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if c.key == "" {
+			return nil, errors.New("cannot show who asks: name the file of a key with --identity; one is made at the Proxy with: vnet client create")
+		}
 		text, err := os.ReadFile(c.key)
 		if err != nil {
 			return nil, fmt.Errorf("cannot show who asks: %w; make a key at the Proxy with: vnet client create, and name it with --identity", err)

@@ -14,8 +14,6 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -268,98 +266,6 @@ func carrierWish(s string) (link.Carrier, error) {
 	return 0, usagef("cannot use carrier %q: give auto, udp or tcp", s)
 }
 
-// openPorts opens every port asked for; what is open already is closed when one fails.
-func (f *daemonFlags) openPorts(underlay uint16) (ports []port.Port, err error) {
-	defer func() {
-		if err != nil {
-			for _, p := range ports {
-				p.Close()
-			}
-		}
-	}()
-	take := func(p port.Port, err error) error {
-		if err == nil {
-			ports = append(ports, p)
-		}
-		return err
-	}
-	for _, text := range f.taps {
-		name, device := split(text)
-		if err := take(port.OpenTAP(port.TAPConfig{Name: name, Interface: device})); err != nil {
-			return ports, err
-		}
-	}
-	for _, text := range f.tapFDs {
-		if err := take(openTAPQueues(text)); err != nil {
-			return ports, err
-		}
-	}
-	for _, text := range f.qemus {
-		if err := take(openQEMU(text)); err != nil {
-			return ports, err
-		}
-	}
-	for _, text := range f.lans {
-		name, device := split(text)
-		if err := take(openLAN(name, device, underlay, ports)); err != nil {
-			return ports, err
-		}
-	}
-	return ports, nil
-}
-
-// openTAPQueues makes a port of TAP queues that were handed over.
-func openTAPQueues(text string) (port.Port, error) {
-	name, list, ok := strings.Cut(text, "=")
-	list, size, sized := strings.Cut(list, ":")
-	fds, err := descriptors(list)
-	mtu := 0
-	if sized && err == nil {
-		mtu, err = strconv.Atoi(size)
-	}
-	switch {
-	case !ok || err != nil || sized && mtu <= 0:
-		return nil, usagef("cannot use --tap-fd %q: want NAME=FD[,FD…][:MTU], such as vm1=3,4", text)
-	case sized:
-		return port.TAPFromFDsMTU(name, fds, mtu)
-	}
-	return port.TAPFromFDs(name, fds)
-}
-
-// openQEMU makes a socket where a guest plugs in.
-func openQEMU(text string) (port.Port, error) {
-	name, where, ok := strings.Cut(text, "=")
-	if !ok {
-		return nil, usagef("cannot use --qemu %q: want NAME=stream:PATH or NAME=dgram:PATH[,PATH], such as vm1=stream:/run/vm1.sock", text)
-	}
-	c, err := port.ParseQEMU(name, where)
-	if err != nil {
-		return nil, usagef("cannot use --qemu %q: %v", text, err)
-	}
-	return port.OpenQEMU(c)
-}
-
-// split reads NAME=INTERFACE, or one word for both.
-func split(text string) (name, device string) {
-	name, device, ok := strings.Cut(text, "=")
-	if !ok {
-		return text, text
-	}
-	return name, device
-}
-
-func descriptors(list string) ([]int, error) {
-	var fds []int
-	for _, s := range strings.Split(list, ",") {
-		fd, err := strconv.Atoi(s)
-		if err != nil || fd < 3 {
-			return nil, fmt.Errorf("cannot use descriptor %q", s)
-		}
-		fds = append(fds, fd)
-	}
-	return fds, nil
-}
-
 // makeRoom gives the scheduler a place for each worker that blocks in a system call, beside those of the processors.
 // Without it every such call has its place taken away and looks for another when it returns, and the scheduler's
 // watchman never sleeps: 9 % of the rate of one stream (docs/performance.md). GOMAXPROCS in the environment wins.
@@ -446,7 +352,14 @@ func (d *daemon) user() int {
 }
 
 func announce(out io.Writer, name, overlay, socket string) error {
-	_, err := fmt.Fprintf(out, "node %s of overlay %s is up; ask it with: vnet status --socket %s\n", name, overlay, socket)
+	which := ""
+	switch {
+	case socket != socketPath(overlay):
+		which = " --socket " + socket
+	case overlay != defaultOverlay:
+		which = " --overlay " + overlay
+	}
+	_, err := fmt.Fprintf(out, "node %s of overlay %s is up; ask it with: vnet status%s\n", name, overlay, which)
 	return err
 }
 

@@ -28,6 +28,7 @@ Nothing is left behind. It ends with an error when the program did not get faste
 		Example: "  vnet demo\n  vnet demo --vms 8 --pattern hypercube\n  vnet demo --json",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
+			asJSON = asJSON || c.output == "json"
 			d, err := demo.New(cfg)
 			if err != nil {
 				return usageError{err}

@@ -146,7 +146,7 @@ func (d *doctor) report() error {
 		for _, f := range d.found {
 			t.row(f.State, f.Check, f.Text)
 			if f.Do != "" {
-				t.row("", "", "→ "+f.Do)
+				t.row(" ", " ", "→ "+f.Do)
 			}
 		}
 		if err := t.w.Flush(); err != nil {

@@ -18,7 +18,8 @@ func fmtCommand(c *cli) *cobra.Command {
 		Short: "Give descriptions of an overlay their one canonical form",
 		Long: `Print descriptions of an overlay in their one canonical form. Comments stay where they are. Without FILE, or for "-",
 standard input is read. No daemon is asked.`,
-		Example: "  vnet fmt -w home.vnet",
+		Example:     "  vnet fmt -w home.vnet",
+		Annotations: map[string]string{plainKey: "descriptions (docs/language.md)"},
 		RunE: c.do(func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"-"}

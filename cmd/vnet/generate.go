@@ -37,7 +37,8 @@ Rules lead the frames between VMs over the links; the VMs come from the descript
 		Example: `  vnet generate ring host1 host2 host3 host4
   vnet generate hypercube --live --rules all | vnet apply -
   vnet generate mesh 4x2 --with vms.vnet`,
-		Args: cobra.MinimumNArgs(1),
+		Annotations: map[string]string{plainKey: "a description (docs/language.md)"},
+		Args:        cobra.MinimumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return lang.Shapes(), cobra.ShellCompDirectiveNoFileComp

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/lab"
 )
 
@@ -77,8 +79,12 @@ func labExecCommand(c *cli) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if len(running) != 1 {
-					return usagef("cannot choose a lab: %d run (%v); name one with --lab", len(running), running)
+				switch len(running) {
+				case 0:
+					return api.Errorf(0, "cannot enter a lab: none runs").WithHint("start one in another shell: vnet lab run FILE (docs/lab.md), or vnet demo --keep")
+				case 1:
+				default:
+					return usagef("cannot choose a lab: %s run; name one with --lab", list(running))
 				}
 				name = running[0]
 			}
@@ -108,10 +114,14 @@ func labListCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, name := range names {
-				fmt.Fprintln(c.out, name)
+			if len(names) == 0 {
+				names = []string{} // in JSON, too
 			}
-			return nil
+			if len(names) == 0 && c.output != "json" {
+				fmt.Fprintln(c.err, "no lab runs")
+				return nil
+			}
+			return c.say(map[string]any{"labs": names}, "%s", strings.Join(names, "\n"))
 		}),
 	}
 }

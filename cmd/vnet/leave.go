@@ -64,7 +64,7 @@ func (c *cli) leave(cmd *cobra.Command, state string, service serviceFlags, offl
 	if err != nil {
 		return err
 	}
-	if had {
+	if had && c.output != "json" {
 		fmt.Fprintf(c.out, "removed %s\n", unitName(c.overlay))
 	}
 	if err := c.awaitEnd(cmd.Context()); err != nil {
@@ -76,8 +76,7 @@ func (c *cli) leave(cmd *cobra.Command, state string, service serviceFlags, offl
 		}
 	}
 	_ = os.Remove(state) // stays when something of the user's is in it
-	_, err = fmt.Fprintf(c.out, "this machine has left overlay %s\n", c.overlay)
-	return err
+	return c.say(map[string]any{"overlay": c.overlay, "left": true}, "this machine has left overlay %s", c.overlay)
 }
 
 // awaitEnd waits until no daemon answers any more.

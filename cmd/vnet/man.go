@@ -23,7 +23,7 @@ func manCommand(c *cli) *cobra.Command {
 			}
 			n, err := writePages(cmd.Root(), args[0])
 			if err == nil {
-				_, err = fmt.Fprintf(c.out, "%d pages written to %s\n", n, args[0])
+				err = c.say(map[string]any{"pages": n, "directory": args[0]}, "%d pages written to %s", n, args[0])
 			}
 			return err
 		}),

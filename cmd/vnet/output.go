@@ -30,6 +30,15 @@ func (c *cli) show(resp proto.Message, table func(t *table)) error {
 	return t.w.Flush()
 }
 
+// say prints what a command that asks no daemon has done: facts in JSON, or the same in words.
+func (c *cli) say(facts map[string]any, format string, args ...any) (err error) {
+	if c.output == "json" {
+		return json.NewEncoder(c.out).Encode(facts)
+	}
+	_, err = fmt.Fprintf(c.out, format+"\n", args...)
+	return err
+}
+
 // stableJSON is a message in the JSON of protobuf with every field, also those that are zero, and always the same spaces:
 // protojson itself varies them on purpose. An empty indent gives one line.
 func stableJSON(m proto.Message, indent string) ([]byte, error) {

@@ -266,6 +266,9 @@ func (c *changes) finished(now time.Time, r *running, result control.Result) {
 	}
 	c.retiring = slices.DeleteFunc(c.retiring, func(other *running) bool { return other == r })
 	h.bound.Add(result)
+	if result.OK {
+		h.timed = now
+	}
 	h.infer.Bound(h.bound.Value().Value)
 	h.saveBound()
 	h.recordStages(r.request, result)

@@ -180,6 +180,9 @@ func (h *hub) describeBound() *vnetv1.Bound {
 		Value: durationpb.New(v.Value), Origin: string(v.Origin), Samples: uint32(v.Samples), Excluded: uint32(v.Failed),
 		P95: durationpb.New(v.P95),
 	}
+	if !h.timed.IsZero() {
+		out.Measured = timestamppb.New(h.timed)
+	}
 	if samples := slices.Sorted(slices.Values(h.bound.Samples())); len(samples) > 0 {
 		out.P50 = durationpb.New(samples[len(samples)/2])
 	}

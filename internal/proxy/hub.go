@@ -74,6 +74,7 @@ type hub struct {
 	restFor     time.Duration
 
 	bound        control.Bound
+	timed        time.Time // when the last change was; zero: not since the start
 	changes      changes
 	audit        audit
 	plannedMoves uint64 // when the proposal was made

@@ -283,7 +283,7 @@ func TestBoundIsMeasured(t *testing.T) {
 			t.Errorf("at the start: %v", first)
 		}
 		time.Sleep(timeEmpty + 10*time.Second)
-		if later := bound(); later.Samples != first.Samples+1 {
+		if later := bound(); later.Samples != first.Samples+1 || later.Measured.AsTime().Sub(first.Measured.AsTime()) < timeEmpty/2 {
 			t.Errorf("10 minutes later: %v", later)
 		}
 		if _, err := w.service().SetBound(context.Background(), &vnetv1.SetBoundRequest{Value: seconds(-1)}); err == nil {
