@@ -1,7 +1,6 @@
 package ether
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 )
@@ -70,6 +69,18 @@ func (c *Coalescer) Grow(marks []byte, f Frame, hops uint8) bool {
 	}
 	c.grown = c.grown[:len(c.grown)+len(f)-c.row.payload]
 	return true
+}
+
+// Expects reports whether what Open returned is followed by a frame with these marks (OffloadLen bytes), these headers and so
+// many bytes of payload: it says at once what Grow would find, but for the last piece.
+func (c *Coalescer) Expects(marks, headers []byte, payload int, hops uint8) bool {
+	return c.grown != nil && c.row.expects(marks, headers, payload, hops)
+}
+
+// GrowExpected is Grow for a frame that the Coalescer Expects.
+func (c *Coalescer) GrowExpected() {
+	c.row.proceed()
+	c.grown = c.grown[:len(c.grown)+c.row.size]
 }
 
 // Take returns all packets since the last Take. They are valid until the next Add, and as long as what was added.
@@ -147,6 +158,7 @@ type run struct {
 	same    [maxHeader]byte  // ones where the headers of all pieces are the same; as long as words needs
 	words   int              // of 8 bytes, in the headers
 	expect  [maxHeader]byte  // the headers that the next piece has if it is none of the last
+	count   counting         // in expect
 	marks   [OffloadLen]byte // those of the first
 }
 
@@ -197,21 +209,13 @@ func (r *run) start(p Packet, udp bool) bool {
 	if h.proto == protoTCP {
 		r.expect[h.l4+13] &^= tcpCWR
 	}
+	r.count = h.countingOf(r.expect[:], r.ipFixed)
 	r.expectNext()
 	return true
 }
 
 // expectNext puts into expect what differs from piece to piece.
-func (r *run) expectNext() {
-	if !r.v6 {
-		length, id := binary.BigEndian.Uint16(r.expect[r.l3+2:]), r.id+uint16(r.n)
-		binary.BigEndian.PutUint16(r.expect[r.l3+4:], id)
-		binary.BigEndian.PutUint16(r.expect[r.l3+10:], ^fold(r.ipFixed+uint64(length)+uint64(id)))
-	}
-	if r.proto == protoTCP {
-		binary.BigEndian.PutUint32(r.expect[r.l4+4:], r.seq+uint32(r.total))
-	}
-}
+func (r *run) expectNext() { r.count.write(r.expect[:], r.id+uint16(r.n), r.seq+uint32(r.total)) }
 
 // mask marks all that is the same in every piece of a super-frame.
 func (r *run) mask() {
@@ -305,15 +309,26 @@ func (r *run) pieces(o Offload, size int) int {
 
 // next is add for a segment that is just what is expected: most are.
 func (r *run) next(marks []byte, f Frame, hops uint8) bool {
-	if r.ended || r.group || len(f) != r.payload+r.size || r.n >= maxJoined || hops != r.first.Hops || r.payload+r.total+r.size-r.l3 > maxIP ||
-		string(marks) != string(r.marks[:]) || !bytes.Equal(f[:r.payload], r.expect[:r.payload]) {
+	if len(f) < r.payload || !r.expects(marks, f[:r.payload], len(f)-r.payload, hops) {
 		return false
 	}
+	r.proceed()
+	return true
+}
+
+// expects reports whether a segment with these headers is just what is expected.
+func (r *run) expects(marks, headers []byte, payload int, hops uint8) bool {
+	return !r.ended && !r.group && payload == r.size && r.n < maxJoined && hops == r.first.Hops &&
+		r.payload+r.total+r.size-r.l3 <= maxIP && string(marks) == string(r.marks[:]) &&
+		sameWords(headers, r.expect[:r.payload], r.l3)
+}
+
+// proceed takes in a segment that was expected.
+func (r *run) proceed() {
 	r.n++
 	r.joined = true
 	r.total += r.size
 	r.expectNext()
-	return true
 }
 
 // follows reports whether a segment, or so many datagrams, come right behind the row's last, and its TCP flags.

@@ -265,8 +265,11 @@ func joinIsItsTwin(t *rapid.T) {
 	c := Coalescer{UDP: true}
 	var got []Packet
 	if rapid.Bool().Draw(t, "in one memory") {
+		ahead := rapid.Bool().Draw(t, "what is expected goes ahead")
 		for _, p := range inOneMemory(pkts, rapid.IntRange(0, 50).Draw(t, "gap")) {
-			c.Add(p)
+			if !ahead || !goesAhead(&c, p) {
+				c.Add(p)
+			}
 		}
 		got = c.Take()
 	} else {
@@ -281,6 +284,68 @@ func joinIsItsTwin(t *rapid.T) {
 	}
 	if diff := cmp.Diff(want, got, sameButZero()); diff != "" {
 		t.Fatalf("(-twin +got):\n%s", diff)
+	}
+}
+
+// goesAhead puts the payload of a packet where it belongs if it is expected there.
+func goesAhead(c *Coalescer, p Packet) bool {
+	grown, headers, payload := c.Open()
+	if grown == nil || len(p.Frame) != headers+payload || !Behind(grown, p.Frame) {
+		return false
+	}
+	var marks [OffloadLen]byte
+	p.Offload.Put(marks[:])
+	if !c.Expects(marks[:], p.Frame[:headers], payload, p.Hops) {
+		return false
+	}
+	copy(grown[len(grown):cap(grown)], p.Frame[headers:])
+	c.GrowExpected()
+	return true
+}
+
+// TestWhatIsExpected: of a super-frame's pieces all between the first and the last, whatever its headers.
+func TestWhatIsExpected(t *testing.T) {
+	for _, s := range []shape{{tcpOpts: 12}, {}, {v6: true, tcpOpts: 12}, {tags: []uint16{TypeVLAN}}, {udp: true}, {udp: true, v6: true}, {options: 4}, {id: 65_530, seq: 1<<32 - 3000}} {
+		s.payload, s.gso = make([]byte, 10_100), 1000
+		c, n := Coalescer{UDP: true}, 0
+		for _, p := range inOneMemory(s.pieces(0), 20) {
+			if goesAhead(&c, p) {
+				n++
+			} else {
+				c.Add(p)
+			}
+		}
+		if n != 9 || len(c.Take()) != 1 {
+			t.Errorf("%+v: %d of 11 pieces were expected, want 9", s, n)
+		}
+	}
+}
+
+// TestNothingElseIsExpected: not with any bit of its headers or marks another, nor its length or hops.
+func TestNothingElseIsExpected(t *testing.T) {
+	for _, s := range []shape{{tcpOpts: 12}, {}, {v6: true, tcpOpts: 4}, {tags: []uint16{TypeVLAN}}, {udp: true}, {udp: true, v6: true}, {options: 4, tcpOpts: 20}} {
+		s.payload, s.gso = make([]byte, 10_000), 1000
+		pieces, c := s.pieces(0), Coalescer{UDP: true}
+		c.Add(pieces[0])
+		var marks [OffloadLen]byte
+		next, header := pieces[1], s.headerLen()
+		next.Offload.Put(marks[:])
+		expects := func() bool { return c.Expects(marks[:], next.Frame[:header], 1000, next.Hops) }
+		if !expects() {
+			t.Errorf("%+v: its second piece is not expected", s)
+		}
+		for _, part := range [][]byte{marks[:], next.Frame[:header]} {
+			for i := range 8 * len(part) {
+				if part[i/8] ^= 1 << (i % 8); expects() {
+					t.Errorf("%+v: expected with bit %d of %d other", s, i, 8*len(part))
+				}
+				part[i/8] ^= 1 << (i % 8)
+			}
+		}
+		if c.Expects(marks[:], next.Frame[:header], 999, next.Hops) || c.Expects(marks[:], next.Frame[:header-4], 1000, next.Hops) ||
+			c.Expects(marks[:], next.Frame[:header], 1000, next.Hops+1) {
+			t.Errorf("%+v: expected with another length or other hops", s)
+		}
 	}
 }
 

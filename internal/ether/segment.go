@@ -16,11 +16,15 @@ type Segmenter struct {
 	// Groups has UDP super-frames cut into as few smaller ones as maxFrame allows, of as many datagrams each, instead of into
 	// single datagrams. A datagram that is too long by itself is alone in its piece.
 	Groups bool
+	// Apart has pieces that maxFrame holds, but the first, handed out in two Parts: the Frame of such a packet is nil.
+	Apart bool
 
-	header [maxHeader]byte               // the headers of the super-frame; from the second piece on those of one in the middle
-	saved  [maxHeadroom + maxHeader]byte // what the headers of the current piece, and its headroom, lie over
-	piece  Packet
-	roomy  []byte // the piece with its headroom; nil where it has none
+	lead  [maxHeadroom + maxHeader]byte // behind maxHeadroom the headers of the super-frame; from the second piece on those of one in the middle
+	count counting                      // in these
+	parts Parts
+	saved [maxHeadroom + maxHeader]byte // what the headers of the current piece, and its headroom, lie over
+	piece Packet
+	roomy []byte // the piece with its headroom; nil where it has none
 }
 
 // maxHeadroom bounds Headroom, in bytes.
@@ -29,6 +33,16 @@ const maxHeadroom = 64
 // Roomy returns, while emit runs, the present piece with Headroom bytes in front of it; nil where there is nothing in front,
 // as before the first. Emit may change those bytes.
 func (s *Segmenter) Roomy() []byte { return s.roomy }
+
+// Parts is a piece that lies in two places.
+type Parts struct {
+	Lead    []byte // its headers, with Headroom bytes in front
+	Payload []byte
+	Again   bool // the headroom is as emit left it, for a piece that was as long as this one and had the same marks
+}
+
+// Parts returns, while emit runs, those of the present piece if it is Apart, else none.
+func (s *Segmenter) Parts() *Parts { return &s.parts }
 
 const (
 	tcpFIN, tcpPSH, tcpCWR = 0x01, 0x08, 0x80 // flags in the byte at offset 13 of the header (RFC 9293 §3.1)
@@ -61,7 +75,7 @@ type segment struct {
 // until emit returns, the bytes around it belong to its neighbours, and emit may change only the piece itself
 // and only its headers, and its Headroom. No other goroutine may use the packet meanwhile.
 func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
-	s.roomy = nil
+	s.roomy, s.parts = nil, Parts{}
 	if !p.Offload.Segmented() {
 		s.piece = *p
 		emit(&s.piece)
@@ -84,16 +98,23 @@ func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
 		c.size *= c.frames
 	}
 	c.read(p.Frame)
-	copy(s.header[:], p.Frame[:h.payload])
+	copy(s.lead[maxHeadroom:], p.Frame[:h.payload])
 	c.marks = Offload{
 		Flags:      NeedsChecksum,
 		HdrLen:     uint16(h.payload),
 		CsumStart:  uint16(h.l4),
 		CsumOffset: uint16(h.checksumOffset()),
 	}
-	for at, n := 0, 0; at < c.total || n == 0; at, n = at+c.size, n+1 {
-		s.emit(p, &c, at, n, emit)
+	s.emit(p, &c, 0, 0, emit)
+	apart := s.Apart && h.payload+c.size <= maxFrame
+	for at, n := c.size, 1; at < c.total; at, n = at+c.size, n+1 {
+		if apart {
+			s.emitApart(p, &c, at, n, emit)
+		} else {
+			s.emit(p, &c, at, n, emit)
+		}
 	}
+	s.parts = Parts{}
 	return nil
 }
 
@@ -122,24 +143,53 @@ func (s *Segmenter) emit(p *Packet, c *segment, at, n int, emit func(*Packet)) {
 	if room > 0 {
 		s.roomy = roomy
 	}
-	if n > 1 && end < len(p.Frame) {
-		c.proceed(&s.header, at, n)
-		copy(frame, s.header[:c.payload])
-	} else {
-		copy(frame, s.header[:c.payload])
+	header := s.lead[maxHeadroom:][:c.payload]
+	if n == 0 {
+		copy(frame, header)
 		c.write(frame, at, n, size)
-		if n == 1 {
-			copy(s.header[:], frame[:c.payload])
-		}
+	} else {
+		s.proceed(c, header, at, n, size)
+		copy(frame, header)
 	}
 	s.piece.Frame, s.piece.Hops = frame, p.Hops
-	s.piece.Offload = c.marks
-	if c.frames > 1 && size > int(p.Offload.GSOSize) {
-		s.piece.Offload.GSOType, s.piece.Offload.GSOSize = GSOUDP, p.Offload.GSOSize
-	}
+	s.piece.Offload = c.marksOf(p, size)
 	emit(&s.piece)
 	copy(roomy, saved)
 	s.roomy = nil
+}
+
+// emitApart is emit for a piece behind the first, which stays where it is.
+func (s *Segmenter) emitApart(p *Packet, c *segment, at, n int, emit func(*Packet)) {
+	size := min(c.size, c.total-at)
+	s.proceed(c, s.lead[maxHeadroom:][:c.payload], at, n, size)
+	s.parts.Again = n > 1 && at+size < c.total
+	if !s.parts.Again {
+		s.parts.Lead = s.lead[maxHeadroom-s.Headroom : maxHeadroom+c.payload]
+		s.piece = Packet{Hops: p.Hops, Offload: c.marksOf(p, size)}
+	}
+	s.parts.Payload = p.Frame[c.payload+at:][:size]
+	emit(&s.piece)
+}
+
+// proceed makes the headers of the piece before, but the first, those of piece n.
+func (s *Segmenter) proceed(c *segment, header []byte, at, n, size int) {
+	if n > 1 && at+size < c.total {
+		s.count.write(header, c.id+uint16(n*c.frames), c.seq+uint32(at))
+		return
+	}
+	c.write(header, at, n, size)
+	if n == 1 {
+		s.count = c.countingOf(header, c.ipFixed)
+	}
+}
+
+// marksOf returns the marks of a piece with size bytes of payload.
+func (c *segment) marksOf(p *Packet, size int) Offload {
+	marks := c.marks
+	if c.frames > 1 && size > int(p.Offload.GSOSize) {
+		marks.GSOType, marks.GSOSize = GSOUDP, p.Offload.GSOSize
+	}
+	return marks
 }
 
 // read takes from the headers of the super-frame what its pieces are computed from.
@@ -155,19 +205,6 @@ func (c *segment) read(f Frame) {
 		sum := sumBytes(0, f[c.l3:c.l3+2])
 		sum = sumBytes(sum, f[c.l3+6:c.l3+10])
 		c.ipFixed = uint64(fold(sumBytes(sum, f[c.l3+12:c.l4])))
-	}
-}
-
-// proceed makes the headers of an earlier piece, neither the first nor the last, those of piece n, another such.
-func (c *segment) proceed(header *[maxHeader]byte, at, n int) {
-	h := header[:c.payload]
-	if !c.v6 {
-		id := c.id + uint16(n*c.frames)
-		binary.BigEndian.PutUint16(h[c.l3+4:], id)
-		binary.BigEndian.PutUint16(h[c.l3+10:], ^fold(c.ipFixed+uint64(c.payload+c.size-c.l3)+uint64(id)))
-	}
-	if c.proto == protoTCP {
-		binary.BigEndian.PutUint32(h[c.l4+4:], c.seq+uint32(at))
 	}
 }
 

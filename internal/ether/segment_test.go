@@ -2,6 +2,7 @@ package ether
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +20,31 @@ func cutAll(t interface{ Fatal(...any) }, p *Packet, maxFrame int) []Packet {
 	var s Segmenter
 	var got []Packet
 	if err := s.Segment(p, maxFrame, func(piece *Packet) { got = append(got, clone(piece)) }); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// cutApart is cutAll where the headers of pieces may lie apart from their payload. It looks at the headroom too.
+func cutApart(t *rapid.T, s Segmenter, p *Packet, maxFrame int) (got []Packet) {
+	s.Apart, s.Headroom = true, 14
+	mark := byte(0)
+	err := s.Segment(p, maxFrame, func(piece *Packet) {
+		one := clone(piece)
+		if parts := s.Parts(); parts.Lead != nil {
+			headroom, last := parts.Lead[:14], len(got)-1
+			one.Frame = slices.Concat(parts.Lead[14:], parts.Payload)
+			if parts.Again && (headroom[0] != mark || headroom[13] != mark || got[last].Offload != one.Offload || len(got[last].Frame) != len(one.Frame)) {
+				t.Fatalf("piece %d is not like the one before it", len(got))
+			}
+			if !parts.Again {
+				mark++
+				headroom[0], headroom[13] = mark, mark
+			}
+		}
+		got = append(got, one)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return got
@@ -43,6 +69,9 @@ func segmentIsItsTwin(t *rapid.T) {
 	got := cutAll(t, &p, maxFrame)
 	if diff := cmp.Diff(shape.pieces(maxFrame), got, wholeFrames()); diff != "" {
 		t.Fatalf("pieces differ (-twin +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(got, cutApart(t, Segmenter{}, &p, maxFrame), wholeFrames()); diff != "" {
+		t.Fatalf("pieces apart differ (-together +apart):\n%s", diff)
 	}
 	if diff := cmp.Diff(before, p, wholeFrames()); diff != "" {
 		t.Fatalf("the super-frame was changed:\n%s", diff)
@@ -75,6 +104,9 @@ func groupsAreItsTwin(t *rapid.T) {
 	var groups, got []Packet
 	if err := s.Segment(&p, shape.headerLen()+room, func(piece *Packet) { groups = append(groups, clone(piece)) }); err != nil {
 		t.Fatal(err)
+	}
+	if diff := cmp.Diff(groups, cutApart(t, Segmenter{Groups: true}, &p, shape.headerLen()+room), wholeFrames()); diff != "" {
+		t.Fatalf("groups apart differ (-together +apart):\n%s", diff)
 	}
 	if diff := cmp.Diff(before, p, wholeFrames()); diff != "" {
 		t.Fatalf("the super-frame was changed:\n%s", diff)
@@ -132,6 +164,27 @@ func TestSegmentNeedsRoomForPayload(t *testing.T) {
 	var s Segmenter
 	if err := s.Segment(&p, shape.headerLen(), func(*Packet) { t.Fatal("a piece") }); err == nil {
 		t.Fatal("no error although the headers fill the frame")
+	}
+}
+
+// TestPiecesComeApart: only the first lies where its headers are, and all in the middle are alike.
+func TestPiecesComeApart(t *testing.T) {
+	shape := shape{payload: make([]byte, 10_000), gso: 1400, tcpOpts: 12}
+	p := shape.super()
+	s, apart, again := Segmenter{Apart: true}, 0, 0
+	emit := func(*Packet) {
+		if s.Parts().Lead != nil {
+			apart++
+		}
+		if s.Parts().Again {
+			again++
+		}
+	}
+	if err := s.Segment(&p, 1400, emit); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(shape.pieces(1400)); n < 5 || apart != n-1 || again != n-3 {
+		t.Errorf("of %d pieces %d came apart, %d again", n, apart, again)
 	}
 }
 

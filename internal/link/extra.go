@@ -104,7 +104,7 @@ func (e *Endpoint) answer(p *extraPort, d []byte, from netip.AddrPort, now time.
 	lane := &l.rx.lanes[laneIndex(h.lane)]
 	lane.mu.Lock()
 	defer lane.mu.Unlock()
-	body, ok := l.open(d[headerLen:], d, &h, from, mem)
+	body, ok := l.open(d[headerLen:], d, 0, &h, from, mem)
 	if !ok {
 		return true // it is counted
 	}

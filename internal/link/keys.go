@@ -87,26 +87,33 @@ func (k *epochKey) sealFrom(d, text []byte, h *header, s *scratch) {
 	h.epoch = uint8(k.epoch)
 	h.write(d)
 	if k.bare != nil {
-		sealOpenly(d[headerLen:], text, s.ahead.tag(k, h))
+		sealOpenly(d[headerLen:], nil, text, s.ahead.tag(k, h))
 		return
 	}
 	k.nonce(&s.nonce, h.lane, h.counter)
 	k.form.Seal(d[headerLen:], text, &s.nonce, (*[headerLen]byte)(d))
 }
 
+// sealApart is sealFrom for a text in two parts, neither of which lies in d, under a key that is bare.
+func (k *epochKey) sealApart(d, lead, rest []byte, h *header, s *scratch) {
+	h.epoch = uint8(k.epoch)
+	h.write(d)
+	sealOpenly(d[headerLen:], lead, rest, s.ahead.tag(k, h))
+}
+
 // open decrypts a datagram in place and returns what it carried; ok is false when it was not sealed with this key.
 func (k *epochKey) open(d []byte, h header, s *scratch) (body []byte, ok bool) {
-	return k.openTo(d[headerLen:], d, &h, s)
+	return k.openTo(d[headerLen:], d, 0, &h, s)
 }
 
 // openTo decrypts to dst, which has room for all of the datagram but its header and is that part of it or lies elsewhere, or,
-// with a cipher that slides, begins before it.
-func (k *epochKey) openTo(dst, d []byte, h *header, s *scratch) (body []byte, ok bool) {
+// with a cipher that slides, begins before it. With a key that is bare so many bytes, lead, may be left out.
+func (k *epochKey) openTo(dst, d []byte, lead int, h *header, s *scratch) (body []byte, ok bool) {
 	if k.bare != nil {
-		ok = openOpenly(dst, d[headerLen:], s.ahead.tag(k, h))
+		ok = openOpenly(dst, d[headerLen:], lead, s.ahead.tag(k, h))
 	} else {
 		k.nonce(&s.nonce, h.lane, h.counter)
 		ok = k.form.Open(dst, d[headerLen:], &s.nonce, (*[headerLen]byte)(d))
 	}
-	return dst[:len(d)-headerLen-tagLen], ok
+	return dst[:len(d)-headerLen-lead-tagLen], ok
 }

@@ -114,7 +114,7 @@ func (r *receiver) datagram(d []byte, from netip.AddrPort) {
 	if h.kind == dgramRecords && r.openAhead(l, d, h, from) {
 		return
 	}
-	body, ok := l.open(d[headerLen:], d, h, from, &r.mem)
+	body, ok := l.open(d[headerLen:], d, 0, h, from, &r.mem)
 	if !ok {
 		return
 	}
@@ -165,9 +165,9 @@ func (r *receiver) account(l *Link) {
 	r.opened, r.grown, r.alive = 0, 0, false
 }
 
-// open authenticates a datagram, decrypts it to dst and takes note of it: replay window, epoch, address. Its lane's lock is
-// held.
-func (l *Link) open(dst, d []byte, h *header, from netip.AddrPort, mem *scratch) ([]byte, bool) {
+// open authenticates a datagram, decrypts it to dst, but for its lead, as openTo has it, and takes note of it: replay window,
+// epoch, address. Its lane's lock is held.
+func (l *Link) open(dst, d []byte, lead int, h *header, from netip.AddrPort, mem *scratch) ([]byte, bool) {
 	lane, keys := &l.rx.lanes[laneIndex(h.lane)], l.rx.keys.Load()
 	w := lane.window
 	if w != nil && !w.fresh(h.counter) {
@@ -179,7 +179,7 @@ func (l *Link) open(dst, d []byte, h *header, from netip.AddrPort, mem *scratch)
 		l.authFailed.Add(1)
 		return nil, false
 	}
-	body, ok := key.openTo(dst, d, h, mem)
+	body, ok := key.openTo(dst, d, lead, h, mem)
 	if !ok {
 		l.authFailed.Add(1)
 		return nil, false

@@ -70,28 +70,28 @@ type openly struct{ mac sealer } // mac is of nothing but the head
 func (o openly) Seal(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte) {
 	var tag [tagLen]byte
 	o.mac.Seal(tag[:], nil, nonce, head)
-	sealOpenly(dst, src, &tag)
+	sealOpenly(dst, nil, src, &tag)
 }
 
 func (o openly) Open(dst, src []byte, nonce *[nonceLen]byte, head *[headerLen]byte) bool {
 	var tag [tagLen]byte
 	o.mac.Seal(tag[:], nil, nonce, head) // before the text may be copied to where the head is
-	return openOpenly(dst, src, &tag)
+	return openOpenly(dst, src, 0, &tag)
 }
 
-// sealOpenly is Seal of a trusted link for a head with this tag.
-func sealOpenly(dst, src []byte, tag *[tagLen]byte) {
-	crc := sum.Copy(dst, src)
-	end := dst[len(src):][:tagLen]
+// sealOpenly is Seal of a trusted link for a head with this tag, and a text in two parts.
+func sealOpenly(dst, lead, rest []byte, tag *[tagLen]byte) {
+	crc := sum.Copy(dst, lead, dst[len(lead):], rest)
+	end := dst[len(lead)+len(rest):][:tagLen]
 	binary.BigEndian.PutUint64(end, binary.BigEndian.Uint64(tag[:]))
 	binary.BigEndian.PutUint64(end[8:], binary.BigEndian.Uint64(tag[8:])^uint64(crc))
 }
 
-// openOpenly is Open of a trusted link for a head with this tag.
-func openOpenly(dst, src []byte, tag *[tagLen]byte) bool {
+// openOpenly is Open of a trusted link for a head with this tag, but that so many bytes, lead, stay where they are.
+func openOpenly(dst, src []byte, lead int, tag *[tagLen]byte) bool {
 	n := len(src) - tagLen
 	end := src[n:]
 	first, last := binary.BigEndian.Uint64(end), binary.BigEndian.Uint64(end[8:]) // which the text may be copied over
-	last ^= uint64(sum.Copy(dst, src[:n]))
+	last ^= uint64(sum.Copy(src, src[:lead], dst, src[lead:n]))
 	return (first^binary.BigEndian.Uint64(tag[:]))|(last^binary.BigEndian.Uint64(tag[8:])) == 0
 }

@@ -57,6 +57,7 @@ func newOutbox(lane int, sock Socket) *outbox {
 func (o *outbox) send(l *Link, pkts []ether.Packet) {
 	o.link, o.tx, o.key, o.size = l, &l.lanes[o.lane], l.tx.Load(), int(l.size.Load())
 	o.head = header{kind: dgramRecords, lane: o.lane, link: l.theirs}
+	o.seg.Apart = o.key.bare != nil
 	room := o.size - headerLen - tagLen
 	for i := range pkts {
 		p := &pkts[i]
@@ -86,6 +87,10 @@ const pieceRoom = recordHead + ether.OffloadLen
 // segment takes one piece of a super-frame. One that nearly fills a datagram is sealed from where it lies: the record's head
 // is written in front of it, over its neighbour's payload, which the segmenter puts back.
 func (o *outbox) segment(p *ether.Packet) {
+	if parts := o.seg.Parts(); parts.Lead != nil {
+		o.apart(p, parts)
+		return
+	}
 	text := o.seg.Roomy()
 	length := headerLen + len(text) + tagLen
 	if text == nil || length > o.size || length < o.size-padUpTo {
@@ -98,6 +103,38 @@ func (o *outbox) segment(p *ether.Packet) {
 	}
 	o.made += frames
 	putPieceHead(text, o.hops, &p.Offload, len(p.Frame))
+	o.key.sealFrom(o.next(length), text, &o.head, &o.mem)
+	o.open = frames
+	o.closed(length)
+}
+
+// apart takes one piece of a super-frame from two places.
+func (o *outbox) apart(p *ether.Packet, parts *ether.Parts) {
+	frames := uint64(1)
+	if p.Offload.Segmented() {
+		frames = uint64((len(parts.Payload)-1)/int(p.Offload.GSOSize) + 1)
+	}
+	o.made += frames
+	need := len(parts.Lead) + len(parts.Payload)
+	if !parts.Again {
+		putPieceHead(parts.Lead, o.hops, &p.Offload, need-pieceRoom)
+	}
+	length := headerLen + need + tagLen
+	if length < o.size-padUpTo {
+		o.reserve(need)
+		o.n += copy(o.buf[o.n:], parts.Lead)
+		o.n += copy(o.buf[o.n:], parts.Payload)
+		o.records++
+		o.open += frames
+		return
+	}
+	o.key.sealApart(o.next(length), parts.Lead, parts.Payload, &o.head, &o.mem)
+	o.open = frames
+	o.closed(length)
+}
+
+// next makes room for a datagram of its own, of so many bytes, and its header.
+func (o *outbox) next(length int) []byte {
 	if o.n > o.at {
 		o.closeDatagram(true)
 	}
@@ -106,9 +143,7 @@ func (o *outbox) segment(p *ether.Packet) {
 	}
 	o.tx.counter++
 	o.head.counter = o.tx.counter
-	o.key.sealFrom(o.buf[o.at:o.at+length], text, &o.head, &o.mem)
-	o.open = frames
-	o.closed(length)
+	return o.buf[o.at : o.at+length]
 }
 
 // record adds one frame to the open datagram, or opens another, or splits the frame over several.

@@ -10,9 +10,12 @@ const (
 	Overhead = 16 // bytes of tag that sealing adds
 )
 
-// Heads are four headers without text, and what authenticates each.
+// Heads are eight headers without text, of which each has in its last 8 bytes the number that follows the one before it, and
+// what authenticates them. Their nonces have it too.
 type Heads struct {
-	Nonces [4][16]byte // the first NonceLen bytes of each; the others are Tag's
-	Heads  [4][HeadLen]byte
-	Tags   [4][Overhead]byte
+	Tags    [8][Overhead]byte
+	First   uint64 // the first 8 bytes of all headers, as a big-endian number
+	Counter uint64 // the last 8 of the first header
+	Front   uint64 // the first 4 bytes of all nonces, as such a number, in its upper half
+	Mask    uint64 // the last 8 of a nonce are its header's, combined with these by exclusive or
 }

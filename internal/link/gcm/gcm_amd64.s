@@ -427,31 +427,78 @@ sum:
 	VZEROUPPER
 	RET
 
-// ROUND encrypts the counters of Z0 with the round key OFF behind AX. It uses Z1.
+// Which of eight headers each lane of two registers is for.
+DATA eight<>+0(SB)/8, $0
+DATA eight<>+8(SB)/8, $0
+DATA eight<>+16(SB)/8, $1
+DATA eight<>+24(SB)/8, $1
+DATA eight<>+32(SB)/8, $2
+DATA eight<>+40(SB)/8, $2
+DATA eight<>+48(SB)/8, $3
+DATA eight<>+56(SB)/8, $3
+DATA eight<>+64(SB)/8, $4
+DATA eight<>+72(SB)/8, $4
+DATA eight<>+80(SB)/8, $5
+DATA eight<>+88(SB)/8, $5
+DATA eight<>+96(SB)/8, $6
+DATA eight<>+104(SB)/8, $6
+DATA eight<>+112(SB)/8, $7
+DATA eight<>+120(SB)/8, $7
+GLOBL eight<>(SB), RODATA|NOPTR, $128
+
+// ROUND encrypts the blocks of Z0 and Z4 with the round key OFF behind AX. It uses Z1.
 #define ROUND(OFF) \
 	VBROADCASTI32X4 OFF(AX), Z1 \
-	VAESENC         Z1, Z0, Z0
+	VAESENC         Z1, Z0, Z0  \
+	VAESENC         Z1, Z4, Z4
+
+// HEADS makes of COUNTER, twice in each lane, byte-reversed headers in HEAD and the blocks that are encrypted for them in BLOCK.
+// It uses Z1.
+#define HEADS(COUNTER, HEAD, BLOCK) \
+	VMOVDQA64  COUNTER, HEAD       \
+	VMOVDQA64  Z16, K1, HEAD       \
+	VPXORQ     Z17, COUNTER, BLOCK \
+	VPSRLQ     $32, BLOCK, Z1      \
+	VPORQ      Z18, Z1, Z1         \
+	VPSLLQ     $32, BLOCK, BLOCK   \
+	VPORQ      Z19, BLOCK, BLOCK   \
+	VMOVDQA64  Z1, K1, BLOCK       \
+	VPSHUFB    Z6, BLOCK, BLOCK
+
+// HASH makes of byte-reversed headers their hashes. The header meets the square of the hash key, Z3; what the lengths add, Z5, is
+// the same for all. It uses Z7, Z8, Z9 and Z10.
+#define HASH(HEAD, TO) \
+	PRODUCT(HEAD, Z3, Z7, Z8, Z9, Z10) \
+	REDUCE(Z13, Z7, Z8, Z9, Z10)       \
+	VPXORQ  Z5, Z9, Z9                 \
+	VPSHUFB Z6, Z9, TO
 
 // func tags(k *schedule, h *Heads)
 TEXT ·tags(SB), NOSPLIT, $0-16
 	MOVQ k+0(FP), AX
 	MOVQ h+8(FP), DI
 
-	// The header meets the square of the hash key; what the lengths add is the same for all.
 	VBROADCASTI32X4 reverse<>(SB), Z6
 	VBROADCASTI32X4 polynomial<>(SB), Z13
-	VMOVDQU64       64(DI), Z2
-	VPSHUFB         Z6, Z2, Z2
+	MOVQ            $0xaa, CX // the upper halves of the lanes
+	KMOVQ           CX, K1
+	VPBROADCASTQ    128(DI), Z16 // First
+	VPBROADCASTQ    136(DI), Z2  // Counter
+	VPBROADCASTQ    144(DI), Z18 // Front
+	VPBROADCASTQ    152(DI), Z17 // Mask
+	VPBROADCASTQ    polynomial<>(SB), Z19 // 1: SP 800-38D §7.1
+	VPADDQ          eight<>+0(SB), Z2, Z11
+	VPADDQ          eight<>+64(SB), Z2, Z12
+	HEADS(Z11, Z2, Z0)
+	HEADS(Z12, Z14, Z4)
 	VBROADCASTI32X4 (ONE-16)(AX), Z3
-	PRODUCT(Z2, Z3, Z7, Z8, Z9, Z10)
-	REDUCE(Z13, Z7, Z8, Z9, Z10)
-	VBROADCASTI32X4 LENGTHS(AX), Z2
-	VPXORQ          Z2, Z9, Z9
-	VPSHUFB         Z6, Z9, Z9
+	VBROADCASTI32X4 LENGTHS(AX), Z5
+	HASH(Z2, Z11)
+	HASH(Z14, Z12)
 
-	VMOVDQU64       (DI), Z0
 	VBROADCASTI32X4 0(AX), Z1
 	VPXORQ          Z1, Z0, Z0
+	VPXORQ          Z1, Z4, Z4
 	ROUND(16)
 	ROUND(32)
 	ROUND(48)
@@ -465,6 +512,7 @@ TEXT ·tags(SB), NOSPLIT, $0-16
 	CMPQ            ROUNDS(AX), $14
 	JNE             tagLast
 	VAESENC         Z1, Z0, Z0
+	VAESENC         Z1, Z4, Z4
 	ROUND(176)
 	ROUND(192)
 	ROUND(208)
@@ -472,8 +520,11 @@ TEXT ·tags(SB), NOSPLIT, $0-16
 
 tagLast:
 	VAESENCLAST Z1, Z0, Z0
-	VPXORQ      Z9, Z0, Z0
-	VMOVDQU64   Z0, 128(DI)
+	VAESENCLAST Z1, Z4, Z4
+	VPXORQ      Z11, Z0, Z0
+	VPXORQ      Z12, Z4, Z4
+	VMOVDQU64   Z0, 0(DI)
+	VMOVDQU64   Z4, 64(DI)
 	VZEROUPPER
 	RET
 

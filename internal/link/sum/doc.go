@@ -7,6 +7,8 @@ package sum
 import "hash/crc32"
 
 // Plain is Copy without vectors.
-func Plain(dst, src []byte) uint32 {
-	return crc32.Checksum(dst[:copy(dst, src)], crc32.MakeTable(crc32.Castagnoli))
+func Plain(lead, head, dst, src []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	first := crc32.Checksum(lead[:copy(lead, head)], table)
+	return crc32.Update(first, table, dst[:copy(dst, src)])
 }

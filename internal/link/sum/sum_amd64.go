@@ -2,16 +2,21 @@
 
 package sum
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
 
-// Copy copies src to dst, which has room for it, and returns the CRC32C of what it copied. dst begins where src does or
-// before it, or does not overlap it.
-func Copy(dst, src []byte) uint32 {
+	"golang.org/x/sys/cpu"
+)
+
+// Copy copies head to lead and src to dst, which have room for them, and returns the CRC32C of head and src, one behind the
+// other. lead is head, which then is not copied, or overlaps nothing; dst begins where src does or before it, or does not overlap
+// it. What is copied over head has been summed before.
+func Copy(lead, head, dst, src []byte) uint32 {
 	if len(src) < least || !able() {
-		return Plain(dst, src)
+		return Plain(lead, head, dst, src)
 	}
-	_ = dst[len(src)-1]
-	return ^copySum(&dst[0], &src[0], len(src))
+	_, _ = lead[:len(head)], dst[len(src)-1]
+	return ^copySum(unsafe.SliceData(lead), unsafe.SliceData(head), len(head), &dst[0], &src[0], len(src))
 }
 
 // least is how many bytes the vector form needs: four registers full.
@@ -22,7 +27,8 @@ func able() bool {
 	return x.HasSSE42 && x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VPCLMULQDQ
 }
 
-// copySum is Copy for n of at least least bytes, without the final inversion.
+// copySum sums size bytes of head and n of src, at least least. It copies head to lead and src to dst. It leaves out the final
+// inversion.
 //
 //go:noescape
-func copySum(dst, src *byte, n int) uint32
+func copySum(lead, head *byte, size int, dst, src *byte, n int) uint32

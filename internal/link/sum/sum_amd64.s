@@ -36,11 +36,75 @@ GLOBL lanes<>(SB), RODATA|NOPTR, $64
 	VPCLMULQDQ $0x11, K, X, X  \
 	VPTERNLOGD $0x96, FROM, Z8, X
 
-// func copySum(dst, src *byte, n int) uint32
-TEXT ·copySum(SB), NOSPLIT, $0-28
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ n+16(FP), CX
+// func copySum(lead, head *byte, size int, dst, src *byte, n int) uint32
+TEXT ·copySum(SB), NOSPLIT, $0-52
+	MOVQ lead+0(FP), DI
+	MOVQ head+8(FP), SI
+	MOVQ size+16(FP), CX
+	MOVL $-1, AX
+	CMPQ DI, SI
+	JE   sums
+
+headWord:
+	CMPQ   CX, $8
+	JB     headByte
+	MOVQ   (SI), BX
+	MOVQ   BX, (DI)
+	CRC32Q BX, AX
+	ADDQ   $8, SI
+	ADDQ   $8, DI
+	SUBQ   $8, CX
+	JMP    headWord
+
+headByte:
+	CMPQ   CX, $4
+	JB     headLast
+	MOVL   (SI), BX
+	MOVL   BX, (DI)
+	CRC32L BX, AX
+	ADDQ   $4, SI
+	ADDQ   $4, DI
+	SUBQ   $4, CX
+
+headLast:
+	TESTQ  CX, CX
+	JZ     text
+	MOVB   (SI), BX
+	MOVB   BX, (DI)
+	CRC32B BX, AX
+	INCQ   SI
+	INCQ   DI
+	DECQ   CX
+	JMP    headLast
+
+	// Where it lies already, it is only summed.
+sums:
+	CMPQ   CX, $8
+	JB     sumByte
+	CRC32Q (SI), AX
+	ADDQ   $8, SI
+	SUBQ   $8, CX
+	JMP    sums
+
+sumByte:
+	CMPQ   CX, $4
+	JB     sumLast
+	CRC32L (SI), AX
+	ADDQ   $4, SI
+	SUBQ   $4, CX
+
+sumLast:
+	TESTQ  CX, CX
+	JZ     text
+	CRC32B (SI), AX
+	INCQ   SI
+	DECQ   CX
+	JMP    sumLast
+
+text:
+	MOVQ dst+24(FP), DI
+	MOVQ src+32(FP), SI
+	MOVQ n+40(FP), CX
 
 	VBROADCASTI32X4 by2048<>(SB), Z16
 	VBROADCASTI32X4 by512<>(SB), Z17
@@ -52,7 +116,6 @@ TEXT ·copySum(SB), NOSPLIT, $0-28
 	VMOVDQU64 Z1, 64(DI)
 	VMOVDQU64 Z2, 128(DI)
 	VMOVDQU64 Z3, 192(DI)
-	MOVL      $-1, AX
 	VMOVD     AX, X8
 	VPXORQ    Z8, Z0, Z0
 	ADDQ      $256, SI
@@ -129,6 +192,16 @@ word:
 	JMP    word
 
 byte:
+	CMPQ   CX, $4
+	JB     last
+	MOVL   (SI), BX
+	MOVL   BX, (DI)
+	CRC32L BX, AX
+	ADDQ   $4, SI
+	ADDQ   $4, DI
+	SUBQ   $4, CX
+
+last:
 	TESTQ  CX, CX
 	JZ     done
 	MOVB   (SI), BX
@@ -137,8 +210,8 @@ byte:
 	INCQ   SI
 	INCQ   DI
 	DECQ   CX
-	JMP    byte
+	JMP    last
 
 done:
-	MOVL AX, ret+24(FP)
+	MOVL AX, ret+48(FP)
 	RET

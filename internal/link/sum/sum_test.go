@@ -33,7 +33,7 @@ func TestKnownSums(t *testing.T) {
 		{bytes.Repeat([]byte{0xff}, 32), 0x62a8ab43},
 		{[]byte("123456789"), 0xe3069283},
 	} {
-		if got := Copy(make([]byte, len(c.text)), c.text); got != c.want {
+		if got := Copy(nil, nil, make([]byte, len(c.text)), c.text); got != c.want {
 			t.Errorf("the sum of %x is %x, want %x", c.text, got, c.want)
 		}
 	}
@@ -48,7 +48,7 @@ func FuzzLikeTheStandardLibrary(f *testing.F) {
 func agree(t *testing.T, text []byte) {
 	t.Helper()
 	const guard = 80
-	around, want := bytes.Repeat([]byte{0x5a}, guard), Plain(make([]byte, len(text)), text)
+	around, want := bytes.Repeat([]byte{0x5a}, guard), Plain(nil, nil, make([]byte, len(text)), text)
 	memory := bytes.Repeat([]byte{0x5a}, guard+len(text)+guard)
 	for _, before := range []int{-1, 0, 1, 63, 110, 256} { // -1: from elsewhere
 		dst, src := memory[guard:guard+len(text)], text
@@ -56,8 +56,23 @@ func agree(t *testing.T, text []byte) {
 			slid := append(make([]byte, before), text...)
 			dst, src = slid, slid[before:]
 		}
-		if got := Copy(dst, src); got != want || !bytes.Equal(dst[:len(text)], text) {
+		if got := Copy(nil, nil, dst, src); got != want || !bytes.Equal(dst[:len(text)], text) {
 			t.Fatalf("%d bytes moved by %d have the sum %x, want %x; copied well: %v", len(text), before, got, want, bytes.Equal(dst[:len(text)], text))
+		}
+	}
+	for _, lead := range []int{0, 1, 7, 68, 80, len(text)} {
+		if lead > len(text) {
+			continue
+		}
+		clear(memory[guard:][:len(text)])
+		dst := memory[guard:][:len(text)]
+		if got := Copy(dst, text[:lead], dst[lead:], text[lead:]); got != want || !bytes.Equal(dst, text) {
+			t.Fatalf("%d and %d bytes have the sum %x, want %x; copied well: %v", lead, len(text)-lead, got, want, bytes.Equal(dst, text))
+		}
+		slid := append(make([]byte, 40), text...) // what comes first stays, until the rest is moved over it
+		src := slid[40:]
+		if got := Copy(src, src[:lead], slid, src[lead:]); got != want || !bytes.Equal(slid[:len(text)-lead], text[lead:]) {
+			t.Fatalf("%d bytes that stay and %d have the sum %x, want %x", lead, len(text)-lead, got, want)
 		}
 	}
 	if !bytes.Equal(memory[:guard], around) || !bytes.Equal(memory[guard+len(text):], around) {
@@ -70,13 +85,13 @@ func BenchmarkCopy(b *testing.B) {
 	src, dst := make([]byte, 1440), make([]byte, 1440)
 	for _, c := range []struct {
 		name string
-		copy func(dst, src []byte) uint32
+		copy func(lead, head, dst, src []byte) uint32
 	}{{"vector", Copy}, {"standard", Plain}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(src)))
 			b.ReportAllocs()
 			for b.Loop() {
-				c.copy(dst, src)
+				c.copy(nil, nil, dst, src)
 			}
 		})
 	}
