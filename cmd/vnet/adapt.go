@@ -52,7 +52,7 @@ func (f *adaptFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Uint32Var(&f.maxLinks, "max-links", 0, "most fast paths at a time; 0: no limit")
 	cmd.Flags().Uint32Var(&f.maxPerNode, "max-per-node", 0, "most fast paths at one node; 0: no limit")
 	cmd.Flags().Int32Var(&f.maxChanges, "max-changes", 0, "most changes in a minute; 0: 30, negative: no limit")
-	cmd.Flags().StringVar(&f.policy, "policy", "", "fastpath; or, to compare: star, mesh, first-packet, byte-threshold, oracle")
+	cmd.Flags().StringVar(&f.policy, "policy", "", "fastpath; agent, for a program that steers; or, to compare: star, mesh, first-packet, byte-threshold, oracle")
 	cmd.Flags().StringVar(&f.told, "told", "", "what policy oracle is told, as vm1=vm2,vm2=vm3")
 	cmd.Flags().BoolVar(&f.unchecked, "unchecked", false, "do not judge the effect of changes, for comparisons")
 	for _, name := range []string{"told", "unchecked"} {

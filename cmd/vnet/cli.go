@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -83,8 +85,19 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return exitInterrupted
 	}
 	e := api.AsError(err)
-	c.complain(e.Message, e.Hint)
+	c.complain(e.Message, cmp.Or(e.Hint, wayOut(err)))
 	return exitFailure
+}
+
+// wayOut says what to do about what the system refused; empty when there is nothing to add.
+func wayOut(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "find who has the port: ss -lpn; end that, or give the daemon another: --listen 0.0.0.0:PORT"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
+		return "see: vnet doctor; another directory is chosen with --state"
+	}
+	return ""
 }
 
 // meant guesses which command somebody mistyped; empty when there is no guess.
@@ -125,6 +138,16 @@ func (c *cli) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "vnet",
 		Short: "One Ethernet LAN for machines at many sites, reshaping itself for what runs on them",
+		Long: `One Ethernet LAN for machines at many sites, reshaping itself for what runs on them.
+
+  vnet demo                  see it work, on this machine alone: it needs no configuration and leaves nothing behind
+  vnet proxy --lan eth0      found an overlay on a machine of your LAN; it prints what to type on the next machine:
+  vnet join TOKEN            be on that LAN
+  vnet status                how the node of this machine is; -o json for programs
+  vnet doctor                what keeps this machine from being a node, and what to do about it
+
+Exit codes: 0 it is done; 1 it failed, or what was asked is not so (doctor, check, trace, replay, fmt -l); 2 the command line makes
+no sense; 3 no daemon answers; 130 interrupted. diff says 0 same, 1 different, 2 unknown; lab exec says what its program says.`,
 		Example: `  vnet status
   vnet links --node host2 -o json
   vnet rule add --from any --src any --dst 02:00:00:00:00:01 --to link:host2`,
@@ -151,7 +174,7 @@ func (c *cli) root() *cobra.Command {
 		return append([]string{"table", "json"}, strings.Fields(cmd.Annotations[formatsKey])...)
 	})
 	complete(root, "node", c.nodeNames)
-	root.AddCommand(commands(c)...)
+	addCommands(root, c)
 	return root
 }
 

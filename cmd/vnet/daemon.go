@@ -66,13 +66,13 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.listen, "listen", "", "`IP:PORT` for udp and tcp (default: every address, a port by overlay)")
 	flags.StringSliceVar(&f.advertise, "advertise", nil, "a further `IP:PORT` where other nodes can reach this one; may be repeated")
 	flags.StringArrayVar(&f.taps, "tap", nil, "create a TAP device as port `NAME[=INTERFACE]`; may be repeated")
-	flags.StringArrayVar(&f.tapFDs, "tap-fd", nil, "use TAP queues handed over as descriptors: `NAME=FD[,FD…][:MTU]`; may be repeated")
+	flags.StringArrayVar(&f.tapFDs, "tap-fd", nil, "use TAP queues handed over as descriptors: `NAME=FD[,FD...][:MTU]`; may be repeated")
 	flags.StringArrayVar(&f.qemus, "qemu", nil, "let a guest of QEMU plug in at a socket: `NAME=stream:PATH`, NAME=dgram:PATH[,PATH], or loopback IP:PORTs; may be repeated")
 	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
-	flags.IntVar(&f.sockets, "sockets", 0, "UDP sockets that share the port, each with a worker, `1…16`: peers are spread over them (default: one for two cores, at most 4)")
+	flags.IntVar(&f.sockets, "sockets", 0, "UDP sockets that share the port, each with a worker, `1..16`: peers are spread over them (default: one for two cores, at most 4)")
 	flags.StringVar(&f.metrics, "metrics", "", "loopback `IP:PORT` where a monitor finds totals at /metrics (they are on the socket anyway)")
-	flags.StringVar(&f.nice, "nice", "", fmt.Sprintf("run before or after other programs of this machine: a niceness `%d…%d` (default: %d as root, else that of who starts it)", leastNice, mostNice, defaultNice))
+	flags.StringVar(&f.nice, "nice", "", fmt.Sprintf("run before or after other programs of this machine: a niceness `%d..%d` (default: %d as root, else that of who starts it)", leastNice, mostNice, defaultNice))
 	f.without = map[string]*bool{}
 	for _, name := range offloadNames() {
 		f.without[name] = flags.Bool("no-"+name, false, "do without this offload; see: vnet offload --help")

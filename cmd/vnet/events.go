@@ -14,7 +14,9 @@ func eventsCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "What happens, as it happens; JSON is one object a line",
-		Args:  cobra.NoArgs,
+		Long: `What happens at the node, as it happens, until interrupted; at the Proxy, at all nodes. Kinds have families: --kind link is link.up
+and link.down. With -o json each event is an object on a line of its own.`,
+		Args: cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			req.Node = c.node
 			stream, err := c.daemon().WatchEvents(cmd.Context(), req)

@@ -12,6 +12,7 @@ func interfacesCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "interfaces",
 		Short: "The machine's network interfaces, and whether each may become a port",
+		Long:  `The machine's network interfaces, and whether each may become a port: --lan of "vnet host" and "vnet proxy".`,
 		Args:  cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			resp, err := ask(cmd, c.daemon().ListInterfaces, &api.ListInterfacesRequest{Node: c.node})

@@ -12,7 +12,11 @@ func linksCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "links",
 		Short: "The node's links to other nodes",
-		Args:  cobra.NoArgs,
+		Long: `The node's links to other nodes: the star, and fast paths beside it. ORIGIN is who wanted the link: star, user, or adapted for
+adaptation. CARRIER is what carries it, and why; RTT the round trip of its packets. SENT and RECEIVED count frames since this session of the link
+began, LOST those that were sent and did not arrive, DROPPED those that were not sent or not taken, by reason. EPOCH counts the
+keys of a session. With -o json a number's unit is in its name: rttUs are microseconds.`,
+		Args: cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			resp, err := ask(cmd, c.daemon().ListLinks, &api.ListLinksRequest{Node: c.node})
 			if err != nil {

@@ -13,7 +13,9 @@ func nodesCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "nodes",
 		Short: "The nodes of the overlay and the VMs behind them; and who may be one",
-		Args:  cobra.NoArgs,
+		Long: `The nodes of the overlay, the addresses at which they can be reached, and the VMs behind each: whatever has a MAC address there, by
+name where it has one. A host whose link to the Proxy is down knows what it was told before. SINCE is when the state began.`,
+		Args: cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			resp, err := ask(cmd, c.daemon().ListNodes, &api.ListNodesRequest{Node: c.node})
 			if err != nil {

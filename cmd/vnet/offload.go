@@ -23,12 +23,12 @@ func offloadCommand(c *cli) *cobra.Command {
 said when it was asked or when it refused. With a name, switch that offload on all sockets or ports of the node, until its
 daemon ends; "vnet host --no-NAME" and "vnet proxy --no-NAME" start without. No frame is lost, only time.
 
-  gso   several datagrams of a link sent in one call (UDP_SEGMENT)
-  gro   several datagrams of a link received as one (UDP_GRO)
-  csum  frames with unfinished checksums between guests and node; without it neither tso nor uso
-  tso   super-frames of TCP between guests and node; tso4 and tso6 are its halves, for IPv4 and IPv6
-  uso   super-frames of UDP between guests and node
-  queue what waits for the node in a TAP is bounded in bytes by a program in the kernel, and so short under super-frames, too`,
+  gso    several datagrams of a link sent in one call (UDP_SEGMENT)
+  gro    several datagrams of a link received as one (UDP_GRO)
+  csum   frames with unfinished checksums between guests and node; without it neither tso nor uso
+  tso    super-frames of TCP between guests and node; tso4 and tso6 are its halves, for IPv4 and IPv6
+  uso    super-frames of UDP between guests and node
+  queue  what waits for the node in a TAP is bounded in bytes by a program in the kernel, and so short under super-frames, too`,
 		Example: `  vnet offload
   vnet offload uso off --node host2`,
 		Args: func(_ *cobra.Command, args []string) error {

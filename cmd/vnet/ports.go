@@ -14,7 +14,10 @@ func portsCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ports",
 		Short: "Where the node meets Ethernet",
-		Args:  cobra.NoArgs,
+		Long: `Where the node meets Ethernet. MACS are the addresses seen behind the port, or how many; LIMIT is what "vnet port" lets in. IN and
+OUT count frames since the daemon started: in, from guests into the overlay. A super-frame counts as
+the frames that it stands for. DROPPED are frames that came, or were to go, and did not, by reason.`,
+		Args: cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			resp, err := ask(cmd, c.daemon().ListPorts, &api.ListPortsRequest{Node: c.node})
 			if err != nil {

@@ -14,7 +14,10 @@ func rulesCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "The node's forwarding rules",
-		Args:  cobra.NoArgs,
+		Long: `The node's forwarding rules. Of those that match a frame the one with the highest RANK decides, then one that names where the frame came
+in (FROM), then the older; a rule whose output is down (ACTIVE: no) counts as absent. What no rule matches takes the star.
+ORIGIN is who wanted the rule: user, learned (a MAC was seen), adapted (adaptation), star. HITS are frames, where they are counted.`,
+		Args: cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			if origin != "" {
 				if _, err := overlay.ParseOrigin(origin); err != nil {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,6 +199,20 @@ func TestExitCodes(t *testing.T) {
 		if tt.want != exitOK && (!strings.HasPrefix(errOut.String(), "vnet: cannot ") || out.Len() > 0) {
 			t.Errorf("vnet %s: says %q on standard error and %q on standard output", tt.line, errOut.String(), out.String())
 		}
+	}
+}
+
+func TestWhatTheSystemRefusedHasAWayOut(t *testing.T) {
+	for text, err := range map[string]error{
+		"--listen": fmt.Errorf("cannot listen: %w", &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}),
+		"--state":  fmt.Errorf("cannot keep: %w", &os.PathError{Op: "write", Err: syscall.ENOSPC}),
+	} {
+		if hint := wayOut(err); !strings.Contains(hint, text) {
+			t.Errorf("%v: hint %q, want %s", err, hint, text)
+		}
+	}
+	if hint := wayOut(errors.New("cannot do this")); hint != "" {
+		t.Errorf("an error of ours has hint %q", hint)
 	}
 }
 

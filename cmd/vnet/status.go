@@ -12,7 +12,9 @@ func statusCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "How the daemon is, and what needs a look",
-		Args:  cobra.NoArgs,
+		Long: `How the daemon is, on one screen: its star link (at the Proxy: to how many hosts), what it has, frames dropped since it started
+by reason, and until when its certificate is good. What needs a look is a line that begins with "warning".`,
+		Args: cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
 			resp, err := ask(cmd, c.daemon().GetStatus, &api.GetStatusRequest{Node: c.node})
 			if err != nil {

@@ -16,6 +16,9 @@ func trafficCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "traffic",
 		Short: "The traffic matrix: what VMs offered to each other, and what arrived",
+		Long: `The traffic matrix. OFFERED is what a VM sent to another in the last window, in bits of Ethernet frames a second, DELIVERED what came out
+at the other; FRAMES and ARRIVED are their totals in frames. More may arrive than was sent: a broadcast reaches several, and large
+frames of TCP are cut to what the path takes.`,
 		Example: `  vnet traffic --sort offered
   vnet traffic --map --watch
   vnet traffic record today.trace`,

@@ -30,7 +30,7 @@ func (s Service) Forward(ctx context.Context, to, method string, body []byte) ([
 func (n *Node) Forward(ctx context.Context, to overlay.Name, method string, body []byte) ([]byte, error) {
 	a, err := n.Call(ctx, to, method, body)
 	if err != nil {
-		return nil, vnetv1.Errorf(connect.CodeUnavailable, "%v", err)
+		return nil, vnetv1.Errorf(connect.CodeUnavailable, "%v", err).WithHint("see: vnet status")
 	}
 	if a.Code != "" {
 		return nil, vnetv1.ErrorOf(a.Code, a.Error)

@@ -104,7 +104,8 @@ func (r *Remote) handler() http.Handler {
 		}
 		if need := Need(method); err != nil || !ok || role < need {
 			r.log.Warn("client refused", "client", name, "role", role.String(), "asked", req.URL.Path)
-			refusal := api.Errorf(connect.CodePermissionDenied, "cannot do this: %s has the role %v, and %s needs %v", name, role, method, need)
+			refusal := api.Errorf(connect.CodePermissionDenied, "cannot do this: %s has the role %v, and %s needs %v", name, role, method, need).
+				WithHint("a key for that is made at the Proxy: vnet client create %s --role %v", name, need)
 			if complain.Write(w, req, refusal.Connect()) != nil {
 				http.Error(w, refusal.Error(), http.StatusForbidden)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -28,10 +29,17 @@ func Open(path string) (*Store, error) {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("cannot open the store: %s is in use by %s", path, holder(path))
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch), damaged(err):
+		return nil, fmt.Errorf("cannot open the store %s: it is damaged, or was not written by vnet (%w); move %s away, then go back to a backup: vnet restore FILE; or join again: vnet join TOKEN", path, err, filepath.Dir(path))
 	case err != nil:
 		return nil, fmt.Errorf("cannot open the store %s: %w", path, err)
 	}
 	return &Store{engine: boltEngine{db}}, nil
+}
+
+// damaged says that a file is shorter than a store can be; bbolt has no error of its own for that.
+func damaged(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), "file size too small")
 }
 
 type boltEngine struct{ db *bbolt.DB }

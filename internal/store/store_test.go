@@ -183,6 +183,21 @@ func TestSecondProcessIsToldWhoHasTheFile(t *testing.T) {
 	}
 }
 
+// A file that is no store, whole or in part, is not opened, and who reads the error knows what to do.
+func TestADamagedFileIsSaidToBeDamaged(t *testing.T) {
+	for name, size := range map[string]int{"too short": 100, "one page": 4096, "several pages": 65536} {
+		path := filepath.Join(t.TempDir(), "state.db")
+		must(t, os.WriteFile(path, []byte(strings.Repeat("no store ", size/9+1)[:size]), 0o600))
+		s, err := Open(path)
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "it is damaged, or was not written by vnet") || !strings.Contains(err.Error(), "vnet restore FILE") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestLockOwner(t *testing.T) {
 	const locks = `1: POSIX  ADVISORY  READ  5433 08:01:7864448 128 128
 2: FLOCK  ADVISORY  WRITE 2001 08:01:7864554 0 EOF

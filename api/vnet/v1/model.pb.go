@@ -1544,8 +1544,6 @@ type Link struct {
 	Epoch          uint32 `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	FramesSent     uint64 `protobuf:"varint,13,opt,name=frames_sent,json=framesSent,proto3" json:"frames_sent,omitempty"`
 	FramesReceived uint64 `protobuf:"varint,14,opt,name=frames_received,json=framesReceived,proto3" json:"frames_received,omitempty"`
-	SentBytes      uint64 `protobuf:"varint,15,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
-	ReceivedBytes  uint64 `protobuf:"varint,16,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	// Frames this end sent that the other end says it did not receive.
 	WireLost uint64 `protobuf:"varint,17,opt,name=wire_lost,json=wireLost,proto3" json:"wire_lost,omitempty"`
 	// Copies of datagrams that the replay window refused.
@@ -1685,20 +1683,6 @@ func (x *Link) GetFramesSent() uint64 {
 func (x *Link) GetFramesReceived() uint64 {
 	if x != nil {
 		return x.FramesReceived
-	}
-	return 0
-}
-
-func (x *Link) GetSentBytes() uint64 {
-	if x != nil {
-		return x.SentBytes
-	}
-	return 0
-}
-
-func (x *Link) GetReceivedBytes() uint64 {
-	if x != nil {
-		return x.ReceivedBytes
 	}
 	return 0
 }
@@ -4625,7 +4609,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\boffloads\x18\x05 \x03(\tR\boffloads\x12'\n" +
 	"\x03use\x18\x06 \x01(\x0e2\x15.vnet.v1.InterfaceUseR\x03use\x12\x12\n" +
 	"\x04port\x18\a \x01(\tR\x04port\x12\x10\n" +
-	"\x03why\x18\b \x01(\tR\x03why\"\xd9\x05\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xbb\x05\n" +
 	"\x04Link\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.vnet.v1.LinkKindR\x04kind\x12\x16\n" +
@@ -4643,10 +4627,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\x05epoch\x18\f \x01(\rR\x05epoch\x12\x1f\n" +
 	"\vframes_sent\x18\r \x01(\x04R\n" +
 	"framesSent\x12'\n" +
-	"\x0fframes_received\x18\x0e \x01(\x04R\x0eframesReceived\x12\x1d\n" +
-	"\n" +
-	"sent_bytes\x18\x0f \x01(\x04R\tsentBytes\x12%\n" +
-	"\x0ereceived_bytes\x18\x10 \x01(\x04R\rreceivedBytes\x12\x1b\n" +
+	"\x0fframes_received\x18\x0e \x01(\x04R\x0eframesReceived\x12\x1b\n" +
 	"\twire_lost\x18\x11 \x01(\x04R\bwireLost\x12\x1e\n" +
 	"\n" +
 	"duplicates\x18\x12 \x01(\x04R\n" +
@@ -4655,7 +4636,8 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\adialled\x18\x14 \x01(\bR\adialled\x12\x19\n" +
 	"\bwhy_down\x18\x15 \x01(\tR\awhyDown\x123\n" +
 	"\vextra_ports\x18\x16 \x03(\v2\x12.vnet.v1.ExtraPortR\n" +
-	"extraPorts\"A\n" +
+	"extraPortsJ\x04\b\x0f\x10\x10J\x04\b\x10\x10\x11R\n" +
+	"sent_bytesR\x0ereceived_bytes\"A\n" +
 	"\tExtraPort\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x0e\n" +
 	"\x02up\x18\x02 \x01(\bR\x02up\x12\x10\n" +

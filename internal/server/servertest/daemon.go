@@ -50,7 +50,7 @@ func New(name string) *Daemon {
 		Name: "proxy", Kind: api.LinkKind_LINK_KIND_STAR, Origin: "star", Carrier: api.Carrier_CARRIER_TCP,
 		CarrierWhy: "no answer over udp in 3s", State: api.LinkState_LINK_STATE_UP, Remote: "192.0.2.1:7946", RttUs: 5100,
 		Since: at(time.Second), MtuBytes: 1432, Cipher: "aes-128-gcm", Epoch: 1, FramesSent: 120, FramesReceived: 118,
-		SentBytes: 84000, ReceivedBytes: 83000, WireLost: 2, Dialled: true, Drops: []*api.Drops{{Reason: "queue full", Frames: 3}},
+		WireLost: 2, Dialled: true, Drops: []*api.Drops{{Reason: "queue full", Frames: 3}},
 	}}
 	d.rules = []*api.Rule{{Id: 1, Arrival: "any", Src: "any", Dst: "none", Out: "link:proxy", Origin: "star", Rank: 1, Active: true, Hits: proto.Uint64(120)}}
 	return d
