@@ -136,6 +136,70 @@ func TestJoinTakesAsManyDatagramsAsAnyKernel(t *testing.T) {
 	}
 }
 
+// TestWhatAGroupIsJoinedWith: behind a super-frame of datagrams comes another, or a single one, that goes on where it ended; what does not
+// follow stays what it was.
+func TestWhatAGroupIsJoinedWith(t *testing.T) {
+	group := func(n, tail, each, id int) Packet { // n datagrams, the last of which is shorter where there is a tail
+		return shape{udp: true, id: id, gso: each, payload: make([]byte, n*each-(each-tail)%each)}.super()
+	}
+	marked := func(p Packet, kind uint8, size int) Packet {
+		p.Offload.GSOType, p.Offload.GSOSize = kind, uint16(size)
+		return p
+	}
+	for _, c := range []struct {
+		what          string
+		first, second Packet
+		joined        bool
+	}{
+		{"as many again", group(4, 0, 100, 0), group(4, 0, 100, 4), true},
+		{"fewer, the last of them short", group(4, 0, 100, 0), group(2, 30, 100, 4), true},
+		{"a single one", group(4, 0, 100, 0), marked(group(1, 0, 100, 4), GSONone, 0), true},
+		{"a group behind a single one", marked(group(1, 0, 100, 0), GSONone, 0), group(4, 0, 100, 1), true},
+		{"as many as any kernel takes", group(32, 0, 100, 0), group(32, 0, 100, 32), true},
+		{"more than that", group(33, 0, 100, 0), group(32, 0, 100, 33), false},
+		{"behind a short one", group(4, 30, 100, 0), group(4, 0, 100, 4), false},
+		{"others of another length", group(4, 0, 100, 0), group(4, 0, 50, 4), false},
+		{"a longer one", group(4, 0, 100, 0), marked(group(1, 0, 101, 4), GSONone, 0), false},
+		{"one that is marked as several", group(4, 0, 100, 0), marked(group(1, 0, 100, 4), GSOUDP, 100), false},
+		{"behind one that is marked as several", marked(group(1, 0, 100, 0), GSOUDP, 100), group(4, 0, 100, 1), false},
+		{"one with the marks of another protocol", group(4, 0, 100, 0), marked(group(4, 0, 100, 4), GSOTCPv4, 100), false},
+		{"one that is not next", group(4, 0, 100, 0), group(4, 0, 100, 5), false},
+	} {
+		c1 := Coalescer{UDP: true}
+		pkts := inOneMemory([]Packet{c.first, c.second}, 0)
+		frames := c.first.Frames() + c.second.Frames()
+		got := c1.Join(pkts)
+		if (len(got) == 1) != c.joined {
+			t.Errorf("%s: %d packets", c.what, len(got))
+		}
+		if c.joined && (got[0].Frames() != frames || got[0].Check() != nil) {
+			t.Errorf("%s: %d frames of %d, %v", c.what, got[0].Frames(), frames, got[0].Check())
+		}
+	}
+}
+
+// TestNoSuperFrameGrows: a receiver counts what grows as one frame.
+func TestNoSuperFrameGrows(t *testing.T) {
+	s := shape{udp: true, gso: 10, payload: make([]byte, 40)}
+	first := s.super()
+	memory := append(make([]byte, 0, 1000), first.Frame...)
+	s.id, s.payload = 4, s.payload[:20]
+	second := s.super()
+	c := Coalescer{UDP: true}
+	first.Frame = memory
+	c.Add(first)
+	grown, headers, payload := c.Open()
+	if grown == nil || payload != 10 {
+		t.Fatalf("it is not open: pieces of %d bytes", payload)
+	}
+	f := append(Frame(grown[len(grown)-headers:len(grown)-headers:cap(grown)]), second.Frame...)
+	var marks [OffloadLen]byte
+	second.Offload.Put(marks[:])
+	if c.Grow(marks[:], f, 0) {
+		t.Error("a super-frame was taken for a piece")
+	}
+}
+
 func TestDatagramsStayAloneWhereNobodyTakesThemAsOne(t *testing.T) {
 	s := shape{udp: true, payload: make([]byte, 18), gso: 18}
 	pkts := []Packet{s.build(s.payload, 0, 0, 0), s.build(s.payload, 1, 0, 0)}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -165,6 +166,92 @@ func TestARationIsNoTrap(t *testing.T) {
 	if err := <-came; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestARationOutlivesChanges: while frames of all lengths pour in and are read, the queue is made shorter and longer, its interface taken down and up,
+// its MTU and its offloads changed. What the kernel loses by that closes no queue, and at rest nothing is thought to wait.
+func TestARationOutlivesChanges(t *testing.T) {
+	in, out := openRationed(t, TAPConfig{Name: "rationed", MTU: 9000, Queues: 2})
+	var readers, writer sync.WaitGroup
+	var came atomic.Uint64
+	for q := range out.queues {
+		readers.Go(func() {
+			for b := NewBatch(64); out.Read(q, b) == nil; {
+				came.Add(uint64(len(b.Packets)))
+			}
+		})
+	}
+	stop := make(chan struct{})
+	writer.Go(func() {
+		dice := rand.New(rand.NewPCG(5, 6))
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			recipes := []recipe{{payload: 64, udp: true, dstPort: uint16(dice.IntN(50))}, {payload: 8000}, {payload: 58_000, gso: 1448}}
+			_, _ = in.Write(0, []ether.Packet{recipes[dice.IntN(3)].packet()}) // an interface that is down says so
+		}
+	})
+	link := findLink(t, "rationed")
+	for i := range 100 {
+		var err error
+		switch i % 10 {
+		case 0, 1, 2, 3:
+			err = netlink.LinkSetTxQLen(link, []int{1, 500, 0, 30}[i%4])
+			out.Info()
+		case 4:
+			err = netlink.LinkSetDown(link)
+		case 5:
+			err = netlink.LinkSetUp(link)
+		case 6:
+			err = netlink.LinkSetMTU(link, 1500)
+		case 7:
+			err = netlink.LinkSetMTU(link, 9000)
+		case 8:
+			err = out.SetOffloads([]string{"csum"})
+		case 9:
+			err = out.SetOffloads([]string{"csum", "tso4", "tso6", offloadQueue})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		for before := came.Load(); i%10 > 5 && came.Load() == before; { // it goes on meanwhile
+			runtime.Gosched()
+		}
+	}
+	if err := netlink.LinkSetTxQLen(link, defaultTxQueue); err != nil {
+		t.Error(err)
+	}
+	out.Info()
+	close(stop)
+	writer.Wait()
+	for q, end := 0, time.Now().Add(patience); q < len(out.queues); {
+		tally := out.ration.of(q)
+		if atomic.LoadUint64(&tally.inPackets) == atomic.LoadUint64(&tally.outPackets) && atomic.LoadUint64(&tally.inBytes) == atomic.LoadUint64(&tally.outBytes) {
+			q++
+		} else if time.Now().After(end) {
+			t.Fatalf("queue %d: nothing comes, and yet the tally says %+v", q, *tally)
+		}
+		runtime.Gosched()
+	}
+	t.Logf("%d packets came, %v", came.Load(), out.Info().Drops)
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	readers.Wait()
+}
+
+// TestARationThatWasReadAhead: a reader that starts afresh while the kernel has counted a frame in and not yet queued it reads more than was let in
+// by its count. That is less than nothing that waits, and room.
+func TestARationThatWasReadAhead(t *testing.T) {
+	in, out := openRationed(t, TAPConfig{Name: "rationed", MTU: 9000})
+	q := out.ration.of(0)
+	atomic.AddUint64(&q.outPackets, 3)
+	atomic.AddUint64(&q.outBytes, 100_000)
+	send(t, in, recipe{payload: 64}.packet(), recipe{payload: 8000}.packet())
+	expect(t, out, 2)
 }
 
 // TestRationFollowsTheOwner: who makes the queue shorter or longer has what was asked for.

@@ -71,3 +71,21 @@ func TestTallyForgetsWhatWasLost(t *testing.T) {
 	none.read(waiting)
 	none.empty()
 }
+
+// TestTallyIsToldWhatWasRead: of what has been read all but a little is said, though the queue is never empty.
+func TestTallyIsToldWhatWasRead(t *testing.T) {
+	dice := rand.New(rand.NewPCG(7, 8))
+	q := tally{}
+	reader := reckoning{tally: &q}
+	for range 1000 {
+		batch := make([]ether.Packet, 1+dice.IntN(5))
+		for i := range batch {
+			batch[i].Frame = make(ether.Frame, 64+dice.IntN(60_000)*dice.IntN(2))
+			q.inBytes, q.inPackets = q.inBytes+uint64(len(batch[i].Frame)), q.inPackets+1
+		}
+		reader.read(batch)
+		if packets, bytes := q.inPackets-q.outPackets, q.inBytes-q.outBytes; packets >= sayPackets || bytes >= sayBytes {
+			t.Fatalf("%d packets of %d bytes were read and not said", packets, bytes)
+		}
+	}
+}
