@@ -41,6 +41,24 @@ func (w *world) proxyAtHome(host string, args ...string) (token string) {
 	return command.FindStringSubmatch(said.String())[1]
 }
 
+// A lab's overlay may have a name, by which its daemons would have another port than the lab's tokens say.
+func TestALabNamesItsOverlay(t *testing.T) {
+	patient(t)
+	w := startLab(t, `
+name: named
+sites: [{name: here}]
+hosts: [{name: host1, site: here}, {name: proxy, site: here}]
+vms: [{name: vm1, host: host1}]
+overlay: {name: office, proxy: proxy}
+`)
+	if err := w.Daemons.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if out := w.run("host1", program, "status", "--overlay", "office"); !regexp.MustCompile(`overlay +office`).MatchString(out) {
+		t.Errorf("%s", out)
+	}
+}
+
 // Two commands make an overlay: the one at home prints the one to type elsewhere, after which the other machine is on the LAN.
 func TestTwoCommands(t *testing.T) {
 	patient(t)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -77,7 +78,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return exitUnreachable
 	}
 	if errors.Is(err, errUnreachable) {
-		c.complain(err.Error(), "start one with: vnet host, or vnet proxy; or name its socket with --socket")
+		c.complain(err.Error(), cmp.Or(c.others(), "start one with: vnet host, or vnet proxy; or name its socket with --socket"))
 		return exitUnreachable
 	}
 	if ctx.Err() != nil { // whatever the command was waiting for, this is why it did not come
@@ -87,6 +88,31 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	e := api.AsError(err)
 	c.complain(e.Message, cmp.Or(e.Hint, wayOut(err)))
 	return exitFailure
+}
+
+// others says which overlays do have a daemon here, when the socket was looked for by the overlay's name; empty when none has.
+func (c *cli) others() string {
+	if c.socket != "" {
+		return ""
+	}
+	names := served(c.overlay, filepath.Dir(socketPath(c.overlay)), systemSockets)
+	if len(names) == 0 {
+		return ""
+	}
+	return "this machine has a daemon of another overlay: --overlay " + strings.Join(names, ", or --overlay ")
+}
+
+// served are the overlays that have a socket in one of these directories, without the one named.
+func served(but string, dirs ...string) (names []string) {
+	for _, dir := range dirs {
+		found, _ := filepath.Glob(filepath.Join(dir, "*.sock")) // an error is a pattern's
+		for _, path := range found {
+			if name := strings.TrimSuffix(filepath.Base(path), ".sock"); name != but && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // wayOut says what to do about what the system refused; empty when there is nothing to add.

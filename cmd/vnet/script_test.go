@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,6 +214,21 @@ func TestWhatTheSystemRefusedHasAWayOut(t *testing.T) {
 	}
 	if hint := wayOut(errors.New("cannot do this")); hint != "" {
 		t.Errorf("an error of ours has hint %q", hint)
+	}
+}
+
+func TestOtherOverlaysAreFound(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"office.sock", "vnet.sock", "notes.txt"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := served("vnet", dir, filepath.Join(dir, "none"), dir); !slices.Equal(got, []string{"office"}) {
+		t.Errorf("%q", got)
+	}
+	if got := (&cli{overlay: "vnet", socket: "/elsewhere"}).others(); got != "" {
+		t.Errorf("with a socket named: %q", got)
 	}
 }
 

@@ -26,7 +26,7 @@ func (s *Spec) Complete() {
 		s.Name = "lab"
 	}
 	if s.Overlay.Name == "" {
-		s.Overlay.Name = "lab"
+		s.Overlay.Name = defaultOverlay
 	}
 	next := map[string]netip.Addr{}
 	for i := range s.Sites {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,6 +18,10 @@ import (
 const (
 	// overlayTime is how long an overlay may take to come up: processes on a busy machine, then a handshake.
 	overlayTime = 20 * time.Second
+	// defaultOverlay is what the program calls an overlay of which nobody says a name.
+	defaultOverlay = "vnet"
+	// overlayPort is that one's UDP and TCP port; each host of a lab has room for one daemon.
+	overlayPort = 4747
 	// poll is how often a daemon that is coming up is asked.
 	poll = 50 * time.Millisecond
 )
@@ -101,7 +106,7 @@ func (d *Daemons) StartProxy(ctx context.Context, args ...string) error {
 // Join enrols a host with a token, as its owner would.
 func (d *Daemons) Join(ctx context.Context, host string) error {
 	at := d.lab.Address(d.lab.spec.Overlay.Proxy)
-	token, err := d.Vnet(ctx, d.lab.spec.Overlay.Proxy, "token", "create", "--name", host, "--address", fmt.Sprintf("%s:4747", at))
+	token, err := d.Vnet(ctx, d.lab.spec.Overlay.Proxy, "token", "create", "--name", host, "--address", fmt.Sprintf("%s:%d", at, overlayPort))
 	if err != nil {
 		return err
 	}
@@ -144,8 +149,8 @@ func (d *Daemons) start(host string, argv []string) error {
 		}
 		argv = append(argv, "--tap-fd", vm.Name+"="+strings.Join(list, ","))
 	}
-	if overlay := d.lab.spec.Overlay.Name; overlay != "" && overlay != "lab" {
-		argv = append(argv, "--overlay", overlay)
+	if overlay := d.lab.spec.Overlay.Name; overlay != "" && overlay != defaultOverlay { // which would have another port
+		argv = slices.Insert(argv, 1, "--overlay", overlay, "--listen", fmt.Sprintf("[::]:%d", overlayPort))
 	}
 	log := &tail{}
 	proc, err := d.lab.Command(host, append([]string{d.program}, argv...), CmdOptions{Name: "vnet", Crowd: true, Files: files, Stdout: io.Discard, Stderr: log})
@@ -186,7 +191,7 @@ func (d *Daemons) answers(ctx context.Context, host string, ok func(map[string]a
 // Vnet runs a client command against the daemon of a host and returns what it printed.
 func (d *Daemons) Vnet(ctx context.Context, host string, args ...string) (string, error) {
 	argv := append([]string{d.program}, args...)
-	if overlay := d.lab.spec.Overlay.Name; overlay != "" && overlay != "lab" {
+	if overlay := d.lab.spec.Overlay.Name; overlay != "" && overlay != defaultOverlay {
 		argv = append(argv, "--overlay", overlay)
 	}
 	return d.lab.Output(ctx, host, argv...)
