@@ -16,7 +16,7 @@ type Segmenter struct {
 	// Groups has UDP super-frames cut into as few smaller ones as maxFrame allows, of as many datagrams each, instead of into
 	// single datagrams. A datagram that is too long by itself is alone in its piece.
 	Groups bool
-	// Apart has pieces that maxFrame holds, but the first, handed out in two Parts: the Frame of such a packet is nil.
+	// Apart has pieces that maxFrame holds, but the first and tiny ones, handed out in two Parts: the Frame of such a packet is nil.
 	Apart bool
 
 	lead  [maxHeadroom + maxHeader]byte // behind maxHeadroom the headers of the super-frame; from the second piece on those of one in the middle
@@ -36,9 +36,9 @@ func (s *Segmenter) Roomy() []byte { return s.roomy }
 
 // Parts is a piece that lies in two places.
 type Parts struct {
-	Lead    []byte // its headers, with Headroom bytes in front
-	Payload []byte
-	Again   bool // the headroom is as emit left it, for a piece that was as long as this one and had the same marks
+	Lead  []byte // its headers, with Headroom bytes in front
+	Text  []byte // its payload, with as many bytes in front as Lead has, which belong to others
+	Again bool   // the headroom is as emit left it, for a piece that was as long as this one and had the same marks
 }
 
 // Parts returns, while emit runs, those of the present piece if it is Apart, else none.
@@ -106,7 +106,7 @@ func (s *Segmenter) Segment(p *Packet, maxFrame int, emit func(*Packet)) error {
 		CsumOffset: uint16(h.checksumOffset()),
 	}
 	s.emit(p, &c, 0, 0, emit)
-	apart := s.Apart && h.payload+c.size <= maxFrame
+	apart := s.Apart && h.payload+c.size <= maxFrame && c.size >= s.Headroom
 	for at, n := c.size, 1; at < c.total; at, n = at+c.size, n+1 {
 		if apart {
 			s.emitApart(p, &c, at, n, emit)
@@ -167,7 +167,7 @@ func (s *Segmenter) emitApart(p *Packet, c *segment, at, n int, emit func(*Packe
 		s.parts.Lead = s.lead[maxHeadroom-s.Headroom : maxHeadroom+c.payload]
 		s.piece = Packet{Hops: p.Hops, Offload: c.marksOf(p, size)}
 	}
-	s.parts.Payload = p.Frame[c.payload+at:][:size]
+	s.parts.Text = p.Frame[at-s.Headroom : at+c.payload+size]
 	emit(&s.piece)
 }
 

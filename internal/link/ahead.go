@@ -1,6 +1,7 @@
 package link
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
@@ -22,15 +23,15 @@ func (r *receiver) openAhead(l *Link, d []byte, h *header, from netip.AddrPort) 
 	if len(grown) < room || room > ahead || !l.rx.keys.Load().slides() || !ether.Behind(grown, d) {
 		return false
 	}
-	if k := l.rx.keys.Load().key(h.epoch); k != nil && k.bare != nil && r.expects(d, headers, payload) {
-		if _, ok := l.open(grown[len(grown):cap(grown)], d, room, h, from, &r.mem); ok {
-			r.note(l, h.lane, from)
-			r.grown++
-			r.pkts.GrowExpected()
-		}
-		return true
-	}
 	dst := grown[len(grown)-room : cap(grown)]
+	if len(d) == headerLen+room+payload+tagLen {
+		switch k := l.rx.keys.Load().key(h.epoch); {
+		case k == nil || !k.apart(room, payload) || k.bare != nil && !r.expects(d[headerLen:][:room], payload):
+		default:
+			r.openApart(l, d, dst, room, k.bare != nil, from)
+			return true
+		}
+	}
 	covered := r.covered[:copy(r.covered[:room], dst)]
 	body, ok := l.open(dst, d, 0, h, from, &r.mem)
 	switch {
@@ -48,13 +49,31 @@ func (r *receiver) openAhead(l *Link, d []byte, h *header, from netip.AddrPort) 
 	return true
 }
 
-// expects reports whether a datagram in clear text carries nothing but the next piece, which is none of the last.
-func (r *receiver) expects(d []byte, headers, payload int) bool {
-	if len(d) != headerLen+pieceRoom+headers+payload+tagLen {
-		return false
+// openApart opens a datagram with as many bytes as the next piece to where its payload belongs, but for the headers in front,
+// room bytes, which lie over nothing: those of one in clear text are known to be expected.
+func (r *receiver) openApart(l *Link, d, dst []byte, room int, clear bool, from netip.AddrPort) {
+	h := &r.head
+	body, ok := l.open(dst, d, room, h, from, &r.mem)
+	if !ok {
+		return
 	}
-	marks, frame, hops, ok := pieceOf(d[headerLen : len(d)-tagLen])
-	return ok && len(frame) == headers+payload && hops <= maxHops && r.pkts.Expects(marks, frame[:headers], payload, hops)
+	r.note(l, h.lane, from)
+	if clear || r.expects(r.mem.lead[:room], len(body)-room) {
+		r.grown++
+		r.pkts.GrowExpected()
+		return
+	}
+	copy(d[headerLen+room:], body[room:]) // it is something else: to where it would have been opened otherwise
+	copy(d[headerLen:], r.mem.lead[:room])
+	r.records(l, h.lane, d[headerLen:][:len(body)])
+}
+
+// expects reports whether a datagram that begins so and has so many bytes of payload carries nothing but the next piece, which is
+// none of the last.
+func (r *receiver) expects(lead []byte, payload int) bool {
+	size := len(lead) - pieceRoom + payload
+	return lead[0] == recOffload && int(binary.BigEndian.Uint16(lead[2:])) == size && lead[1] <= maxHops &&
+		r.pkts.Expects(lead[recordHead:pieceRoom], lead[pieceRoom:], payload, lead[1])
 }
 
 // follows takes an opened datagram that carries nothing but the next piece, whose payload lies in its place.

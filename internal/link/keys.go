@@ -21,6 +21,7 @@ type epochKey struct {
 	form   sealer
 	slides bool     // form decrypts to memory that begins before the datagram and overlaps it
 	bare   *gcm.Key // form's, where the link is trusted and the processor makes tags of several headers at once; else nil
+	wide   *gcm.Key // form itself, where it is one that takes texts in two parts; else nil
 	iv     [nonceLen]byte
 	secret [secretLen]byte // the next epoch's secret is derived from this one
 }
@@ -54,6 +55,7 @@ func newEpochKey(c Cipher, epoch uint64, secret []byte) (*epochKey, error) {
 	}
 	_, strict := k.form.(library)
 	k.slides = !strict
+	k.wide, _ = k.form.(*gcm.Key)
 	if form, ok := k.form.(openly); ok {
 		k.bare, _ = form.mac.(*gcm.Key)
 	}
@@ -64,6 +66,7 @@ func newEpochKey(c Cipher, epoch uint64, secret []byte) (*epochKey, error) {
 type scratch struct {
 	nonce [nonceLen]byte
 	ahead heads
+	lead  [leadMost]byte // of the text that was opened last, where it was to be apart
 }
 
 // nonce writes lane and counter, masked by the epoch's iv, to n: a pair is never used twice under one key.
@@ -94,11 +97,32 @@ func (k *epochKey) sealFrom(d, text []byte, h *header, s *scratch) {
 	k.form.Seal(d[headerLen:], text, &s.nonce, (*[headerLen]byte)(d))
 }
 
-// sealApart is sealFrom for a text in two parts, neither of which lies in d, under a key that is bare.
-func (k *epochKey) sealApart(d, lead, rest []byte, h *header, s *scratch) {
+// leadMost is the capacity, in bytes, of a text's first part.
+const leadMost = 128
+
+// apart tells whether a text may be opened in two parts, of so many bytes.
+func (k *epochKey) apart(lead, rest int) bool {
+	return k.bare != nil || k.wide != nil && gcm.LeadLeast <= lead && lead <= gcm.LeadMost && rest >= gcm.RestLeast
+}
+
+// sealApart is sealFrom for a text whose first bytes are those of lead, which has a capacity of leadMost at least. Neither lies in d.
+func (k *epochKey) sealApart(d, lead, text []byte, h *header, s *scratch) {
 	h.epoch = uint8(k.epoch)
 	h.write(d)
-	sealOpenly(d[headerLen:], lead, rest, s.ahead.tag(k, h))
+	n := len(lead)
+	if k.bare != nil {
+		sealOpenly(d[headerLen:], lead, text[n:], s.ahead.tag(k, h))
+		return
+	}
+	k.nonce(&s.nonce, h.lane, h.counter)
+	if k.apart(n, len(text)-n) {
+		k.wide.SealApart(d[headerLen:], (*[leadMost]byte)(lead[:leadMost]), n, text, &s.nonce, (*[headerLen]byte)(d))
+		return
+	}
+	in := d[headerLen : len(d)-tagLen]
+	copy(in, lead)
+	copy(in[n:], text[n:])
+	k.form.Seal(d[headerLen:], in, &s.nonce, (*[headerLen]byte)(d))
 }
 
 // open decrypts a datagram in place and returns what it carried; ok is false when it was not sealed with this key.
@@ -107,13 +131,18 @@ func (k *epochKey) open(d []byte, h header, s *scratch) (body []byte, ok bool) {
 }
 
 // openTo decrypts to dst, which has room for all of the datagram but its header and is that part of it or lies elsewhere, or,
-// with a cipher that slides, begins before it. With a key that is bare so many bytes, lead, may be left out.
+// with a cipher that slides, begins before it. So many first bytes, lead, stay where they are under a key that is bare; under
+// another they go to s.lead, if the text may be apart. What is in their place in dst stays.
 func (k *epochKey) openTo(dst, d []byte, lead int, h *header, s *scratch) (body []byte, ok bool) {
-	if k.bare != nil {
-		ok = openOpenly(dst, d[headerLen:], lead, s.ahead.tag(k, h))
-	} else {
+	switch {
+	case k.bare != nil:
+		ok = openOpenly(dst[lead:], d[headerLen:], lead, s.ahead.tag(k, h))
+	case lead > 0:
+		k.nonce(&s.nonce, h.lane, h.counter)
+		ok = k.wide.OpenApart(dst, &s.lead, lead, d[headerLen:], &s.nonce, (*[headerLen]byte)(d))
+	default:
 		k.nonce(&s.nonce, h.lane, h.counter)
 		ok = k.form.Open(dst, d[headerLen:], &s.nonce, (*[headerLen]byte)(d))
 	}
-	return dst[:len(d)-headerLen-lead-tagLen], ok
+	return dst[:len(d)-headerLen-tagLen], ok
 }

@@ -57,7 +57,7 @@ func newOutbox(lane int, sock Socket) *outbox {
 func (o *outbox) send(l *Link, pkts []ether.Packet) {
 	o.link, o.tx, o.key, o.size = l, &l.lanes[o.lane], l.tx.Load(), int(l.size.Load())
 	o.head = header{kind: dgramRecords, lane: o.lane, link: l.theirs}
-	o.seg.Apart = o.key.bare != nil
+	o.seg.Apart = o.key.bare != nil || o.key.wide != nil
 	room := o.size - headerLen - tagLen
 	for i := range pkts {
 		p := &pkts[i]
@@ -112,10 +112,10 @@ func (o *outbox) segment(p *ether.Packet) {
 func (o *outbox) apart(p *ether.Packet, parts *ether.Parts) {
 	frames := uint64(1)
 	if p.Offload.Segmented() {
-		frames = uint64((len(parts.Payload)-1)/int(p.Offload.GSOSize) + 1)
+		frames = uint64((len(parts.Text)-len(parts.Lead)-1)/int(p.Offload.GSOSize) + 1)
 	}
 	o.made += frames
-	need := len(parts.Lead) + len(parts.Payload)
+	need := len(parts.Text)
 	if !parts.Again {
 		putPieceHead(parts.Lead, o.hops, &p.Offload, need-pieceRoom)
 	}
@@ -123,12 +123,12 @@ func (o *outbox) apart(p *ether.Packet, parts *ether.Parts) {
 	if length < o.size-padUpTo {
 		o.reserve(need)
 		o.n += copy(o.buf[o.n:], parts.Lead)
-		o.n += copy(o.buf[o.n:], parts.Payload)
+		o.n += copy(o.buf[o.n:], parts.Text[len(parts.Lead):])
 		o.records++
 		o.open += frames
 		return
 	}
-	o.key.sealApart(o.next(length), parts.Lead, parts.Payload, &o.head, &o.mem)
+	o.key.sealApart(o.next(length), parts.Lead, parts.Text, &o.head, &o.mem)
 	o.open = frames
 	o.closed(length)
 }

@@ -10,6 +10,12 @@ const (
 	Overhead = 16 // bytes of tag that sealing adds
 )
 
+// A text may be in two parts, the first of LeadLeast to LeadMost bytes, the second of at least RestLeast.
+const (
+	LeadLeast, LeadMost = 64, 127
+	RestLeast           = 192
+)
+
 // Heads are eight headers without text, of which each has in its last 8 bytes the number that follows the one before it, and
 // what authenticates them. Their nonces have it too.
 type Heads struct {

@@ -14,7 +14,7 @@ import (
 func Available() bool {
 	x := &cpu.X86
 	return x.HasAES && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VAES &&
-		x.HasAVX512VPCLMULQDQ && x.HasBMI2
+		x.HasAVX512VBMI && x.HasAVX512VPCLMULQDQ && x.HasBMI2
 }
 
 // powers is how many blocks are hashed before the sum is reduced: those of a full datagram.
@@ -102,25 +102,50 @@ func (s *schedule) hashKey(c cipher.Block) {
 // memory or do not overlap.
 func (k *Key) Seal(dst, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) {
 	tag := (*[Overhead]byte)(dst[len(src):])
-	crypt(&k.s, start(dst), start(src), len(src), nonce, head, tag, 0)
+	crypt(&k.s, start(dst), start(src), len(src), nonce, head, tag, 0, nil, 0)
+}
+
+// SealApart is Seal for a text whose first bytes, LeadLeast to LeadMost of them, are in lead, and the others, at least RestLeast,
+// in src from where they would begin if the first lay in front of them. dst overlaps neither.
+func (k *Key) SealApart(dst []byte, lead *[128]byte, apart int, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) {
+	fits(apart, len(src))
+	tag := (*[Overhead]byte)(dst[len(src):])
+	crypt(&k.s, &dst[0], &src[0], len(src), nonce, head, tag, 0, lead, apart)
+}
+
+// fits panics where a text cannot be in two parts.
+func fits(apart, n int) {
+	if apart < LeadLeast || apart > LeadMost || n-apart < RestLeast {
+		panic("gcm: a text that cannot be in two parts")
+	}
 }
 
 // Open decrypts src, which ends with its tag, to dst. It returns false, and zeros in dst, where src and head are not what was
 // sealed. dst begins where src does or before it, or does not overlap it.
 func (k *Key) Open(dst, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) bool {
-	if len(src) < Overhead {
-		return false
-	}
-	n := len(src) - Overhead
-	dst = dst[:n]
+	return len(src) >= Overhead && k.open(dst[:len(src)-Overhead], src, nonce, head, nil, 0)
+}
+
+// OpenApart is Open, but that the first bytes, LeadLeast to LeadMost of them, go to lead, which more of them may be written to,
+// and the others, at least RestLeast, behind as many bytes of dst that stay.
+func (k *Key) OpenApart(dst []byte, lead *[128]byte, apart int, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte) bool {
+	fits(apart, len(src)-Overhead)
+	return k.open(dst[:len(src)-Overhead], src, nonce, head, lead, apart)
+}
+
+func (k *Key) open(dst, src []byte, nonce *[NonceLen]byte, head *[HeadLen]byte, lead *[128]byte, apart int) bool {
+	n := len(dst)
 	var tag [Overhead]byte
-	crypt(&k.s, start(dst), start(src), n, nonce, head, &tag, 1)
+	crypt(&k.s, start(dst), start(src), n, nonce, head, &tag, 1, lead, apart)
 	first := binary.NativeEndian.Uint64(tag[:]) ^ binary.NativeEndian.Uint64(src[n:])
 	last := binary.NativeEndian.Uint64(tag[8:]) ^ binary.NativeEndian.Uint64(src[n+8:])
 	if first|last == 0 { // takes the same time wherever they differ
 		return true
 	}
-	clear(dst)
+	clear(dst[apart:])
+	if lead != nil {
+		clear(lead[:])
+	}
 	return false
 }
 
@@ -135,7 +160,7 @@ func start(b []byte) *byte {
 }
 
 //go:noescape
-func crypt(k *schedule, dst, src *byte, n int, nonce *[NonceLen]byte, head *[HeadLen]byte, tag *[Overhead]byte, open int)
+func crypt(k *schedule, dst, src *byte, n int, nonce *[NonceLen]byte, head *[HeadLen]byte, tag *[Overhead]byte, open int, lead *[128]byte, apart int)
 
 //go:noescape
 func tags(k *schedule, h *Heads)

@@ -136,12 +136,15 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 	VBROADCASTI32X4 208(AX), Z12 \
 	ROUND4(Z12)
 
-// TEXT4 ends the encryption of the counters and puts 256 bytes of text through them.
-#define TEXT4 \
+#define LAST4 \
 	VAESENCLAST Z29, Z0, Z0  \
 	VAESENCLAST Z29, Z1, Z1  \
 	VAESENCLAST Z29, Z2, Z2  \
-	VAESENCLAST Z29, Z3, Z3  \
+	VAESENCLAST Z29, Z3, Z3
+
+// TEXT4 ends the encryption of the counters and puts 256 bytes of text through them.
+#define TEXT4 \
+	LAST4                     \
 	VPXORQ    0(SI), Z0, Z0   \
 	VPXORQ    64(SI), Z1, Z1  \
 	VPXORQ    128(SI), Z2, Z2 \
@@ -158,8 +161,30 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 
 #define ROUND1(K, B) VAESENC K, B, B;
 
-// func crypt(k *schedule, dst, src *byte, n int, nonce *[12]byte, head, tag *[16]byte, open int)
-TEXT ·crypt(SB), NOSPLIT, $0-64
+// The numbers of 128 bytes. From byte n on they are what VPERMI2B takes to move two registers back by n bytes.
+DATA numbers<>+0(SB)/8, $0x0706050403020100
+DATA numbers<>+8(SB)/8, $0x0f0e0d0c0b0a0908
+DATA numbers<>+16(SB)/8, $0x1716151413121110
+DATA numbers<>+24(SB)/8, $0x1f1e1d1c1b1a1918
+DATA numbers<>+32(SB)/8, $0x2726252423222120
+DATA numbers<>+40(SB)/8, $0x2f2e2d2c2b2a2928
+DATA numbers<>+48(SB)/8, $0x3736353433323130
+DATA numbers<>+56(SB)/8, $0x3f3e3d3c3b3a3938
+DATA numbers<>+64(SB)/8, $0x4746454443424140
+DATA numbers<>+72(SB)/8, $0x4f4e4d4c4b4a4948
+DATA numbers<>+80(SB)/8, $0x5756555453525150
+DATA numbers<>+88(SB)/8, $0x5f5e5d5c5b5a5958
+DATA numbers<>+96(SB)/8, $0x6766656463626160
+DATA numbers<>+104(SB)/8, $0x6f6e6d6c6b6a6968
+DATA numbers<>+112(SB)/8, $0x7776757473727170
+DATA numbers<>+120(SB)/8, $0x7f7e7d7c7b7a7978
+GLOBL numbers<>(SB), RODATA|NOPTR, $128
+
+// func crypt(k *schedule, dst, src *byte, n int, nonce *[12]byte, head, tag *[16]byte, open int, lead *[128]byte, apart int)
+//
+// Where lead is not nil, the first apart bytes of the text are there: what is sealed of them, or what they open to. src or dst is
+// where they would be.
+TEXT ·crypt(SB), NOSPLIT, $0-80
 	MOVQ k+0(FP), AX
 	MOVQ dst+8(FP), DI
 	MOVQ src+16(FP), SI
@@ -284,7 +309,12 @@ middle:
 	LONGER4
 
 sealFirst:
+	MOVQ  lead+64(FP), R8
+	TESTQ R8, R8
+	JNZ   sealApart
 	TEXT4
+
+sealKeep:
 	KEEP
 	DECQ BX
 	JZ   sealLast
@@ -360,8 +390,13 @@ open:
 	LONGER4
 
 openText:
-	ADDQ $256, DX
+	ADDQ  $256, DX
+	MOVQ  lead+64(FP), R8
+	TESTQ R8, R8
+	JNZ   openApart
 	TEXT4
+
+openNext:
 	DECQ BX
 	JNZ  open
 
@@ -445,6 +480,53 @@ DATA eight<>+104(SB)/8, $6
 DATA eight<>+112(SB)/8, $7
 DATA eight<>+120(SB)/8, $7
 GLOBL eight<>(SB), RODATA|NOPTR, $128
+
+	// The second register of the text begins with the end of the lead.
+sealApart:
+	MOVQ      $0, lead+64(FP)
+	MOVQ      apart+72(FP), R9
+	SUBQ      $64, R9
+	MOVQ      $-1, R13
+	BZHIQ     R9, R13, R13
+	KMOVQ     R13, K1
+	MOVQ      n+24(FP), R13
+	VMOVDQU64 64(SI), Z10
+	VMOVDQU64 64(R8), Z11
+	VMOVDQU8  Z11, K1, Z10
+	LAST4
+	VPXORQ    0(R8), Z0, Z0
+	VPXORQ    Z10, Z1, Z1
+	VPXORQ    128(SI), Z2, Z2
+	VPXORQ    192(SI), Z3, Z3
+	VMOVDQU64 Z0, 0(DI)
+	VMOVDQU64 Z1, 64(DI)
+	VMOVDQU64 Z2, 128(DI)
+	VMOVDQU64 Z3, 192(DI)
+	ADDQ      $256, SI
+	ADDQ      $256, DI
+	JMP       sealKeep
+
+	// The first bytes behind the lead are of the second register and the third.
+openApart:
+	MOVQ      $0, lead+64(FP)
+	MOVQ      apart+72(FP), R9
+	LEAQ      numbers<>(SB), R13
+	VMOVDQU64 -64(R13)(R9*1), Z10
+	MOVQ      n+24(FP), R13
+	LAST4
+	VPXORQ    0(SI), Z0, Z0
+	VPXORQ    64(SI), Z1, Z1
+	VPXORQ    128(SI), Z2, Z2
+	VPXORQ    192(SI), Z3, Z3
+	VPERMI2B  Z2, Z1, Z10
+	VMOVDQU64 Z0, 0(R8)
+	VMOVDQU64 Z1, 64(R8)
+	VMOVDQU64 Z10, (DI)(R9*1)
+	VMOVDQU64 Z2, 128(DI)
+	VMOVDQU64 Z3, 192(DI)
+	ADDQ      $256, SI
+	ADDQ      $256, DI
+	JMP       openNext
 
 // ROUND encrypts the blocks of Z0 and Z4 with the round key OFF behind AX. It uses Z1.
 #define ROUND(OFF) \

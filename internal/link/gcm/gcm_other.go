@@ -25,6 +25,16 @@ func (*Key) Tag(*Heads) {
 	panic("gcm: a key that New did not make")
 }
 
+// SealApart is never called: there is no Key.
+func (*Key) SealApart(_ []byte, _ *[128]byte, _ int, _ []byte, _ *[NonceLen]byte, _ *[HeadLen]byte) {
+	panic("gcm: a key that New did not make")
+}
+
+// OpenApart is never called: there is no Key.
+func (*Key) OpenApart(_ []byte, _ *[128]byte, _ int, _ []byte, _ *[NonceLen]byte, _ *[HeadLen]byte) bool {
+	panic("gcm: a key that New did not make")
+}
+
 // Open is never called: there is no Key.
 func (*Key) Open(_, _ []byte, _ *[NonceLen]byte, _ *[HeadLen]byte) bool {
 	panic("gcm: a key that New did not make")

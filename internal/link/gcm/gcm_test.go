@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -51,6 +52,37 @@ func tagsAgree(t *testing.T, k *Key, aead cipher.AEAD, nonce [NonceLen]byte, hea
 	}
 }
 
+// apartAgrees seals and opens a text in two parts, also to memory in front of it, and looks at what must stay.
+func apartAgrees(t *testing.T, k *Key, nonce [NonceLen]byte, head [HeadLen]byte, text, want []byte, apart int) {
+	t.Helper()
+	var lead [128]byte
+	stays := bytes.Repeat([]byte{0x5a}, apart)
+	copy(lead[:], text[:apart])
+	rest, got := append(bytes.Clone(stays), text[apart:]...), make([]byte, len(want))
+	k.SealApart(got, &lead, apart, rest, &nonce, &head)
+	if !bytes.Equal(got, want) || !bytes.Equal(rest[:apart], stays) || !bytes.Equal(rest[apart:], text[apart:]) {
+		t.Fatalf("%d and %d bytes seal to\n%x, want\n%x", apart, len(text)-apart, got, want)
+	}
+	for _, before := range []int{0, 16, 112, 200} {
+		slid := append(bytes.Repeat([]byte{0x5a}, apart+before), want...)
+		lead = [128]byte{}
+		if before < apart { // what stays must not be what is opened
+			slid = slices.Concat(stays, slid)
+		}
+		src := slid[len(slid)-len(want):]
+		if !k.OpenApart(slid, &lead, apart, src, &nonce, &head) || !bytes.Equal(lead[:apart], text[:apart]) ||
+			!bytes.Equal(slid[apart:len(text)], text[apart:]) || !bytes.Equal(slid[:apart], stays) {
+			t.Fatalf("%d and %d bytes do not open to memory that begins %d bytes before them", apart, len(text)-apart, before)
+		}
+	}
+	forged := append(bytes.Clone(stays), want...)
+	forged[len(forged)-20] ^= 1
+	if k.OpenApart(forged, &lead, apart, forged[apart:], &nonce, &head) || lead != [128]byte{} || !bytes.Equal(forged[:apart], stays) ||
+		!bytes.Equal(forged[apart:len(text)], make([]byte, len(text)-apart)) {
+		t.Fatalf("%d and %d bytes that are forged open, or leave something", apart, len(text)-apart)
+	}
+}
+
 // agree seals and opens text both ways, in place and from elsewhere, and looks at what lies around it.
 func agree(t *testing.T, k *Key, aead cipher.AEAD, nonce [NonceLen]byte, head [HeadLen]byte, text []byte) {
 	t.Helper()
@@ -79,6 +111,11 @@ func agree(t *testing.T, k *Key, aead cipher.AEAD, nonce [NonceLen]byte, head [H
 	for _, edge := range [][]byte{memory[:guard], memory[guard+len(want):], plain[:guard], plain[guard+len(text):]} {
 		if !bytes.Equal(edge, around) {
 			t.Fatalf("%d bytes: what lies beside them has changed", len(text))
+		}
+	}
+	for _, apart := range []int{64, 68, 80, 100, 127} {
+		if len(text) >= apart+RestLeast {
+			apartAgrees(t, k, nonce, head, text, want, apart)
 		}
 	}
 	for _, before := range []int{1, 63, 110, 256} {
