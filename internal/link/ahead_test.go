@@ -35,13 +35,19 @@ func TestWhatIsOpenedAheadIsWhatWasSent(tb *testing.T) {
 		var sent bed
 		l.e.lanes[0].sock = &sent
 		want := map[int][][]byte{} // by datagram
+		var went, all [][]byte
 		for range rapid.IntRange(1, 4).Draw(t, "sends") {
 			p := superFrame(rapid.IntRange(1500, 9000).Draw(t, "bytes"), rapid.IntRange(500, 1448).Draw(t, "size"))
 			pkts := []ether.Packet{p}
 			if rapid.Bool().Draw(t, "with another frame") {
 				pkts = append(pkts, frame(1, rapid.IntRange(64, 1400).Draw(t, "its size")))
 			}
+			longest := l.MTU() - headerLen - pieceRoom - tagLen
+			went = append(went, cutTo(t, longest, pkts)...)
 			l.Send(0, pkts)
+			if now := cutTo(t, longest, pkts); !slices.EqualFunc(went[len(went)-len(now):], now, bytes.Equal) {
+				t.Fatal("sending changed the packets")
+			}
 		}
 		for i, d := range sent.datagrams { // each on its own, as the slow twin of all together
 			got = nil
@@ -50,6 +56,10 @@ func TestWhatIsOpenedAheadIsWhatWasSent(tb *testing.T) {
 			r.datagram(bytes.Clone(d), l.Remote())
 			r.deliver()
 			want[i] = got
+			all = append(all, got...)
+		}
+		if !slices.EqualFunc(went, all, bytes.Equal) {
+			t.Fatalf("%d frames are in the datagrams, or others, of %d", len(all), len(went))
 		}
 		got = nil
 		var expect [][]byte
@@ -101,10 +111,12 @@ func TestWhatIsOpenedAheadIsWhatWasSent(tb *testing.T) {
 	})
 }
 
-func cutAgain(t *rapid.T, pkts []ether.Packet) (out [][]byte) {
+func cutAgain(t *rapid.T, pkts []ether.Packet) [][]byte { return cutTo(t, 0, pkts) }
+
+func cutTo(t *rapid.T, longest int, pkts []ether.Packet) (out [][]byte) {
 	for i := range pkts {
 		var s ether.Segmenter
-		if err := s.Segment(&pkts[i], 0, func(p *ether.Packet) { out = append(out, bytes.Clone(p.Frame)) }); err != nil {
+		if err := s.Segment(&pkts[i], longest, func(p *ether.Packet) { out = append(out, bytes.Clone(p.Frame)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
