@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
@@ -186,6 +187,7 @@ no sense; 3 no daemon answers; 130 interrupted. diff says 0 same, 1 different, 2
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd) },
 		RunE:              c.do(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
@@ -202,6 +204,23 @@ no sense; 3 no daemon answers; 130 interrupted. diff says 0 same, 1 different, 2
 	complete(root, "node", c.nodeNames)
 	addCommands(root, c)
 	return root
+}
+
+// flagError says in words what kind of value a flag wants, where the library says how it failed to read it.
+func flagError(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	kind := bad.GetFlag().Value.Type()
+	want, ok := map[string]string{
+		"int": "a whole number", "int32": "a whole number", "uint16": "a whole number from 0 to 65535", "uint32": "a whole number from 0", "uint64": "a whole number from 0",
+		"float64": "a number", "duration": "a duration, such as 200ms, 10s or 5m", "bool": "true or false",
+	}[kind]
+	if !ok {
+		return err
+	}
+	return usagef("cannot use %q for --%s: give %s", bad.GetValue(), bad.GetFlag().Name, want)
 }
 
 // check refuses flags that make no sense before any command runs.

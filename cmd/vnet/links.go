@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +25,9 @@ keys of a session. With -o json a number's unit is in its name: rttUs are micros
 			if err != nil {
 				return err
 			}
+			slices.SortStableFunc(resp.GetLinks(), func(a, b *api.Link) int { // the star first
+				return cmp.Or(cmp.Compare(a.GetKind(), b.GetKind()), strings.Compare(a.GetName(), b.GetName()))
+			})
 			return c.show(resp, func(t *table) { printLinks(t, resp.GetLinks()...) })
 		}),
 	}

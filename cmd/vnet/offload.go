@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +13,7 @@ import (
 
 // offloadNames are what can be switched, on the command line and while running.
 func offloadNames() []string {
-	return []string{"gso", "gro", "tso", "tso4", "tso6", "uso", "csum", "queue"}
+	return []string{"gso", "gro", "csum", "tso", "tso4", "tso6", "uso", "queue"}
 }
 
 func offloadCommand(c *cli) *cobra.Command {
@@ -61,6 +62,10 @@ daemon ends; "vnet host --no-NAME" and "vnet proxy --no-NAME" start without. No 
 }
 
 func printOffloads(t *table, all []*api.Offload) {
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b *api.Offload) int { // what was switched keeps its place
+		return cmp.Or(strings.Compare(a.GetPort(), b.GetPort()), cmp.Compare(slices.Index(offloadNames(), a.GetName()), slices.Index(offloadNames(), b.GetName())))
+	})
 	t.row("OFFLOAD", "OF", "STATE", "WHY")
 	for _, o := range all {
 		of, state := "links", "off"

@@ -181,6 +181,8 @@ func TestExitCodes(t *testing.T) {
 		{"generate ring a b c -o json", exitUsage, "cannot print as json: vnet generate prints a description"},
 		{"status --remote 127.0.0.1:1", exitFailure, "name the file of a key with --identity"},
 		{"status --nonsense", exitUsage, "unknown flag"},
+		{"adapt mode --max-links x", exitUsage, "cannot use \"x\" for --max-links: give a whole number from 0\nhint: see: vnet adapt mode --help"},
+		{"token create --ttl soon", exitUsage, "cannot use \"soon\" for --ttl: give a duration, such as 200ms"},
 		{"status extra", exitUsage, "hint: see: vnet status --help"},
 		{"status -o yaml", exitUsage, "give -o table or json"},
 		{"status --overlay A/B", exitUsage, "cannot use --overlay"},

@@ -32,7 +32,9 @@ func printStatus(t *table, s *api.Status) {
 	if star := word(s.GetStar(), "LINK_STATE_"); star != "" {
 		t.row("star", fmt.Sprintf("%s: %s", star, s.GetStarText()))
 	}
-	t.row("nodes", s.GetNodes())
+	if s.GetRole() == api.Role_ROLE_PROXY { // a host knows of itself and the Proxy
+		t.row("nodes", s.GetNodes())
+	}
 	t.row("ports", s.GetPorts())
 	t.row("links", fmt.Sprintf("%d of %d up", s.GetLinksUp(), s.GetLinks()))
 	t.row("rules", s.GetRules())

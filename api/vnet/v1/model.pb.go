@@ -546,13 +546,14 @@ type Status struct {
 	// A host's link to the Proxy; at the Proxy the worst of its star links, not set when it has none.
 	Star LinkState `protobuf:"varint,7,opt,name=star,proto3,enum=vnet.v1.LinkState" json:"star,omitempty"`
 	// In words, such as "udp to 192.0.2.1:7946, 5.1 ms".
-	StarText string   `protobuf:"bytes,8,opt,name=star_text,json=starText,proto3" json:"star_text,omitempty"`
-	Ports    uint32   `protobuf:"varint,9,opt,name=ports,proto3" json:"ports,omitempty"`
-	Links    uint32   `protobuf:"varint,10,opt,name=links,proto3" json:"links,omitempty"`
-	LinksUp  uint32   `protobuf:"varint,11,opt,name=links_up,json=linksUp,proto3" json:"links_up,omitempty"`
-	Rules    uint32   `protobuf:"varint,12,opt,name=rules,proto3" json:"rules,omitempty"`
-	Nodes    uint32   `protobuf:"varint,13,opt,name=nodes,proto3" json:"nodes,omitempty"`
-	Drops    []*Drops `protobuf:"bytes,14,rep,name=drops,proto3" json:"drops,omitempty"`
+	StarText string `protobuf:"bytes,8,opt,name=star_text,json=starText,proto3" json:"star_text,omitempty"`
+	Ports    uint32 `protobuf:"varint,9,opt,name=ports,proto3" json:"ports,omitempty"`
+	Links    uint32 `protobuf:"varint,10,opt,name=links,proto3" json:"links,omitempty"`
+	LinksUp  uint32 `protobuf:"varint,11,opt,name=links_up,json=linksUp,proto3" json:"links_up,omitempty"`
+	Rules    uint32 `protobuf:"varint,12,opt,name=rules,proto3" json:"rules,omitempty"`
+	// Of the overlay, as the Proxy knows it; a host counts itself and the Proxy.
+	Nodes uint32   `protobuf:"varint,13,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Drops []*Drops `protobuf:"bytes,14,rep,name=drops,proto3" json:"drops,omitempty"`
 	// What a person should look at, most urgent first; empty when all is well.
 	Warnings []string `protobuf:"bytes,15,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// One line, such as "auto: ring of 4 VMs, 4 fast paths"; Proxy only.
