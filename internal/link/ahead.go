@@ -12,8 +12,8 @@ import (
 const ahead = pieceRoom + 128
 
 // openAhead opens a datagram where its payload belongs if it carries the next piece of the super-frame that is being joined,
-// so that no byte of it has to be moved. The headers in front lie over the end of the piece before, which is put back as soon
-// as they have been compared. It returns false, and has done nothing, where there is nothing to join with.
+// so that no byte of it has to be moved. Where the key can open a text in two parts the headers in front go elsewhere; else they
+// lie over the end of the piece before, which is put back as soon as they have been compared. It returns false, and has done nothing, where there is nothing to join with.
 func (r *receiver) openAhead(l *Link, d []byte, h *header, from netip.AddrPort) bool {
 	grown, headers, payload := r.pkts.Open()
 	room := pieceRoom + headers
@@ -25,9 +25,8 @@ func (r *receiver) openAhead(l *Link, d []byte, h *header, from netip.AddrPort) 
 	}
 	dst := grown[len(grown)-room : cap(grown)]
 	if len(d) == headerLen+room+payload+tagLen {
-		switch k := l.rx.keys.Load().key(h.epoch); {
-		case k == nil || !k.apart(room, payload) || k.bare != nil && !r.expects(d[headerLen:][:room], payload):
-		default:
+		k := l.rx.keys.Load().key(h.epoch)
+		if k != nil && k.apart(room, payload) && (k.bare == nil || r.expects(d[headerLen:][:room], payload)) {
 			r.openApart(l, d, dst, room, k.bare != nil, from)
 			return true
 		}
@@ -50,15 +49,15 @@ func (r *receiver) openAhead(l *Link, d []byte, h *header, from netip.AddrPort) 
 }
 
 // openApart opens a datagram with as many bytes as the next piece to where its payload belongs, but for the headers in front,
-// room bytes, which lie over nothing: those of one in clear text are known to be expected.
-func (r *receiver) openApart(l *Link, d, dst []byte, room int, clear bool, from netip.AddrPort) {
+// room bytes, which lie over nothing: those of one that is readable are known to be expected.
+func (r *receiver) openApart(l *Link, d, dst []byte, room int, readable bool, from netip.AddrPort) {
 	h := &r.head
 	body, ok := l.open(dst, d, room, h, from, &r.mem)
 	if !ok {
 		return
 	}
 	r.note(l, h.lane, from)
-	if clear || r.expects(r.mem.lead[:room], len(body)-room) {
+	if readable || r.expects(r.mem.lead[:room], len(body)-room) {
 		r.grown++
 		r.pkts.GrowExpected()
 		return

@@ -144,12 +144,14 @@ func BenchmarkLoopback(b *testing.B) {
 }
 
 func TestDataPathAllocatesNothing(t *testing.T) {
-	for _, c := range traffic {
-		l := shortCircuit(t, preferred()[0], func(int, *Link, []ether.Packet) {})
-		pkts := c.make()
-		l.Send(0, pkts)
-		if n := testing.AllocsPerRun(100, func() { l.Send(0, pkts) }); n > 0 {
-			t.Errorf("%s: %v allocations a batch", c.name, n)
+	for _, cipher := range []Cipher{preferred()[0], Trusted} {
+		for _, c := range traffic {
+			l := shortCircuit(t, cipher, func(int, *Link, []ether.Packet) {})
+			pkts := c.make()
+			l.Send(0, pkts)
+			if n := testing.AllocsPerRun(100, func() { l.Send(0, pkts) }); n > 0 {
+				t.Errorf("%v, %s: %v allocations a batch", cipher, c.name, n)
+			}
 		}
 	}
 }
