@@ -70,6 +70,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.qemus, "qemu", nil, "let a guest of QEMU plug in at a socket: `NAME=stream:PATH`, NAME=dgram:PATH[,PATH], or loopback IP:PORTs; may be repeated")
 	flags.StringArrayVar(&f.lans, "lan", nil, "join the LAN of an existing interface or bridge: `[NAME=]INTERFACE`; may be repeated")
 	flags.StringVar(&f.carrier, "carrier", "auto", "carrier of the star link: auto, udp or tcp")
+	complete(cmd, "carrier", carrierNames)
 	flags.IntVar(&f.sockets, "sockets", 0, "UDP sockets that share the port, each with a worker, `1..16`: peers are spread over them (default: one for two cores, at most 4)")
 	flags.StringVar(&f.metrics, "metrics", "", "loopback `IP:PORT` where a monitor finds totals at /metrics (they are on the socket anyway)")
 	flags.StringVar(&f.nice, "nice", "", fmt.Sprintf("run before or after other programs of this machine: a niceness `%d..%d` (default: %d as root, else that of who starts it)", leastNice, mostNice, defaultNice))
@@ -256,6 +257,9 @@ func (f *daemonFlags) listenAt(overlay string) (netip.AddrPort, error) {
 	}
 	return at, nil
 }
+
+// carrierNames are what --carrier takes.
+func carrierNames() []string { return []string{"auto", "udp", "tcp"} }
 
 func carrierWish(s string) (link.Carrier, error) {
 	for _, one := range []link.Carrier{link.Auto, link.UDP, link.TCP} {

@@ -51,6 +51,7 @@ func linkAddCommand(c *cli) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&carrier, "carrier", "auto", "auto (udp, tcp where udp is blocked), udp or tcp")
 	cmd.Flags().StringVar(&req.Cipher, "cipher", "", "what seals its frames: "+ciphers)
+	complete(cmd, "carrier", carrierNames)
 	cmd.Flags().Uint32Var(&req.ExtraPorts, "extra-ports", 0, "send from so many ports beside the first, `0..7`, as in: vnet link ports --help")
 	cmd.Flags().StringSliceVar(&req.Addresses, "address", nil, "where to dial, `IP:PORT` (default: what the Proxy knows)")
 	cmd.Flags().BoolVar(&req.NoWait, "no-wait", false, "return when the request is accepted")

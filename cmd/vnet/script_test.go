@@ -234,6 +234,15 @@ func TestOtherOverlaysAreFound(t *testing.T) {
 	}
 }
 
+func TestTabOffersValues(t *testing.T) {
+	for _, line := range []string{"link add host2 --carrier", "host --carrier"} {
+		var out, errOut strings.Builder
+		if run(t.Context(), append(append([]string{"__complete"}, strings.Fields(line)...), ""), strings.NewReader(""), &out, &errOut); !strings.HasPrefix(out.String(), "auto\nudp\ntcp\n") {
+			t.Errorf("vnet %s: %q, %q", line, out.String(), errOut.String())
+		}
+	}
+}
+
 func TestInterruptedIsNoFailureOfTheProgram(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
