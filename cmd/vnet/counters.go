@@ -13,7 +13,10 @@ func countersCommand(c *cli) *cobra.Command {
 		Short: "Conservation of frames: what entered must have left, or be counted as dropped",
 		Long: `Conservation of frames: what entered at a port, and what was made by copying or cutting, must have left by a port, or have
 been dropped for a reason, or have been lost on the wire. With --all what is left over of all nodes together is "not accounted
-for": frames on their way, and otherwise 0. Nodes that are away are named.`,
+for": frames on their way, and otherwise 0. Nodes that are away are named.
+
+Datagrams that reached no link are counted as well: forged are those that nobody with the link's keys sealed, or that were
+damaged on the way; stray those of no link that is there, of one that ended or of a stranger.`,
 		Example: "  vnet counters --all",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
@@ -23,7 +26,7 @@ for": frames on their way, and otherwise 0. Nodes that are away are named.`,
 				return err
 			}
 			return c.show(resp, func(t *table) {
-				t.row("NODE", "IN", "MADE", "OUT", "DROPPED", "LINKS SENT", "LINKS RECEIVED", "WIRE LOST", "DUPLICATES", "HOP LIMIT")
+				t.row("NODE", "IN", "MADE", "OUT", "DROPPED", "LINKS SENT", "LINKS RECEIVED", "WIRE LOST", "DUPLICATES", "HOP LIMIT", "FORGED", "STRAY")
 				for _, n := range resp.GetNodes() {
 					printCounters(t, n.GetNode(), n.GetCounters())
 				}
@@ -43,7 +46,7 @@ for": frames on their way, and otherwise 0. Nodes that are away are named.`,
 
 func printCounters(t *table, name string, n *api.Counters) {
 	t.row(name, n.GetEdgeIn(), n.GetCopies()+n.GetCuts(), n.GetEdgeOut(), drops(n.GetDrops()), n.GetLinkFramesSent(), n.GetLinkFramesReceived(),
-		n.GetWireLost(), n.GetDuplicates(), n.GetHopLimitHits())
+		n.GetWireLost(), n.GetDuplicates(), n.GetHopLimitHits(), n.GetForged(), n.GetStrays())
 }
 
 // remainder is what conservation leaves over: frames under way, or lost without a trace.

@@ -14,6 +14,7 @@ import (
 	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 	"github.com/virtuoso-vnet/virtuoso/internal/vttif"
+	"github.com/virtuoso-vnet/virtuoso/internal/wan"
 )
 
 // What is listed is read from the node itself.
@@ -60,6 +61,20 @@ func TestANodeDescribesItself(t *testing.T) {
 		if err != nil || counters.Total.EdgeIn != 1 || counters.Total.LinkFramesSent != 1 || counters.Total.HopLimitHits != 0 {
 			t.Errorf("%v, %v", counters, err)
 		}
+		stranger := netip.MustParseAddr("10.9.9.9")
+		w.net.SetPathBoth(stranger, h.addr, wan.Path{Delay: time.Millisecond})
+		socks, err := w.net.Host(stranger).ListenUDP(netip.AddrPortFrom(stranger, 1), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socks[0].Close()
+		if err := socks[0].WriteSegments(netip.AddrPortFrom(h.addr, 4500), make([]byte, 64), 64); err != nil {
+			t.Fatal(err)
+		}
+		h.await("a stranger's datagram is counted", func() bool {
+			counters, err := h.node.GetCounters(ctx, &vnetv1.GetCountersRequest{})
+			return err == nil && counters.Total.Strays == 1 && counters.Total.Forged == 0
+		})
 		w.net.Cut(h.addr, w.proxy.addr)
 		h.await("the cut is noticed", func() bool { return h.star() == nil })
 		status, err = h.node.GetStatus(ctx, &vnetv1.GetStatusRequest{})

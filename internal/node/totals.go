@@ -12,7 +12,7 @@ import (
 type linkTotals struct {
 	sent, received, wireLost, duplicates uint64
 	drops                                map[string]uint64
-	hopLimit, cuts                       uint64
+	hopLimit, cuts, forged               uint64
 }
 
 func (t *linkTotals) add(s link.Stats) {
@@ -22,6 +22,7 @@ func (t *linkTotals) add(s link.Stats) {
 	t.duplicates += s.Duplicates
 	t.hopLimit += s.Drops[link.DropHopLimit]
 	t.cuts += s.Cuts
+	t.forged += s.AuthFailures
 	t.addDrops(s)
 }
 
@@ -85,6 +86,7 @@ func (n *Node) GetCounters(context.Context, *vnetv1.GetCountersRequest) (*vnetv1
 		EdgeIn: t.EdgeIn, Copies: t.Copies, EdgeOut: t.EdgeOut, Drops: drops(t.Drops),
 		LinkFramesSent: links.sent, LinkFramesReceived: links.received,
 		WireLost: links.wireLost, Duplicates: links.duplicates, HopLimitHits: links.hopLimit, Cuts: links.cuts,
+		Forged: links.forged, Strays: n.endpoint.Strays(),
 	}
 	one := &vnetv1.NodeCounters{Node: string(n.name), BootId: strconv.FormatUint(n.cfg.Boot, 10), Counters: c}
 	return &vnetv1.GetCountersResponse{Nodes: []*vnetv1.NodeCounters{one}, Total: c}, nil

@@ -315,6 +315,8 @@ func sum(to, from *vnetv1.Counters) {
 	to.Duplicates += from.GetDuplicates()
 	to.HopLimitHits += from.GetHopLimitHits()
 	to.Cuts += from.GetCuts()
+	to.Forged += from.GetForged()
+	to.Strays += from.GetStrays()
 	for _, d := range from.GetDrops() {
 		i := slices.IndexFunc(to.Drops, func(t *vnetv1.Drops) bool { return t.Reason == d.Reason })
 		if i < 0 {

@@ -93,6 +93,8 @@ func (e *exposition) counters(c *api.Counters) {
 		{"vnet_duplicate_datagrams_total", "Copies of datagrams that the replay window refused.", c.GetDuplicates()},
 		{"vnet_hop_limit_hits_total", "Frames that crossed too many links: a bug.", c.GetHopLimitHits()},
 		{"vnet_cut_frames_total", "Frames made by cutting super-frames finer.", c.GetCuts()},
+		{"vnet_forged_datagrams_total", "Datagrams for a link that nobody with its keys sealed: forged, or damaged on the way.", c.GetForged()},
+		{"vnet_stray_datagrams_total", "Datagrams for no link: of one that ended, or a stranger's.", c.GetStrays()},
 	} {
 		e.one(m.name, "counter", m.help, float64(m.value))
 	}

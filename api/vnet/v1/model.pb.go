@@ -4317,7 +4317,11 @@ type Counters struct {
 	Duplicates         uint64   `protobuf:"varint,8,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
 	HopLimitHits       uint64   `protobuf:"varint,9,opt,name=hop_limit_hits,json=hopLimitHits,proto3" json:"hop_limit_hits,omitempty"`
 	// Frames made by cutting super-frames finer than their sender meant, so that they fit the path.
-	Cuts          uint64 `protobuf:"varint,10,opt,name=cuts,proto3" json:"cuts,omitempty"`
+	Cuts uint64 `protobuf:"varint,10,opt,name=cuts,proto3" json:"cuts,omitempty"`
+	// Datagrams for a link of this node that nobody with its keys sealed: forged, or damaged on the way.
+	Forged uint64 `protobuf:"varint,11,opt,name=forged,proto3" json:"forged,omitempty"`
+	// Datagrams for no link of this node: of one that ended, or a stranger's.
+	Strays        uint64 `protobuf:"varint,12,opt,name=strays,proto3" json:"strays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4418,6 +4422,20 @@ func (x *Counters) GetHopLimitHits() uint64 {
 func (x *Counters) GetCuts() uint64 {
 	if x != nil {
 		return x.Cuts
+	}
+	return 0
+}
+
+func (x *Counters) GetForged() uint64 {
+	if x != nil {
+		return x.Forged
+	}
+	return 0
+}
+
+func (x *Counters) GetStrays() uint64 {
+	if x != nil {
+		return x.Strays
 	}
 	return 0
 }
@@ -4873,7 +4891,7 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"\fNodeCounters\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12-\n" +
-	"\bcounters\x18\x03 \x01(\v2\x11.vnet.v1.CountersR\bcounters\"\xcf\x02\n" +
+	"\bcounters\x18\x03 \x01(\v2\x11.vnet.v1.CountersR\bcounters\"\xff\x02\n" +
 	"\bCounters\x12\x17\n" +
 	"\aedge_in\x18\x01 \x01(\x04R\x06edgeIn\x12\x16\n" +
 	"\x06copies\x18\x02 \x01(\x04R\x06copies\x12\x19\n" +
@@ -4887,7 +4905,9 @@ const file_vnet_v1_model_proto_rawDesc = "" +
 	"duplicates\x12$\n" +
 	"\x0ehop_limit_hits\x18\t \x01(\x04R\fhopLimitHits\x12\x12\n" +
 	"\x04cuts\x18\n" +
-	" \x01(\x04R\x04cuts\"\xe2\x01\n" +
+	" \x01(\x04R\x04cuts\x12\x16\n" +
+	"\x06forged\x18\v \x01(\x04R\x06forged\x12\x16\n" +
+	"\x06strays\x18\f \x01(\x04R\x06strays\"\xe2\x01\n" +
 	"\x05Event\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
