@@ -115,9 +115,9 @@ func TestNonsenseIsRefused(t *testing.T) {
 		{"a star twice", []string{"link", "add", "STAR"}, "it is there already, of origin star"},
 	}
 	has := map[string]*strings.Replacer{
-		"proxy": strings.NewReplacer("SELF", "proxy", "PORTS", "no ports", "LINKS", "host1, host2;", "LINK", "link:host1", "STAR", "host1"),
-		"host1": strings.NewReplacer("SELF", "host1", "PORTS", "ports vm1", "LINKS", "proxy;", "LINK", "link:proxy", "STAR", "proxy"),
-		"host2": strings.NewReplacer("SELF", "host2", "PORTS", "ports vm2", "LINKS", "proxy;", "LINK", "link:proxy", "STAR", "proxy"),
+		"proxy": strings.NewReplacer("SELF", "proxy", "PORTS", "no ports", "LINKS", "host1, host2", "LINK", "link:host1", "STAR", "host1"),
+		"host1": strings.NewReplacer("SELF", "host1", "PORTS", "ports vm1", "LINKS", "proxy", "LINK", "link:proxy", "STAR", "proxy"),
+		"host2": strings.NewReplacer("SELF", "host2", "PORTS", "ports vm2", "LINKS", "proxy", "LINK", "link:proxy", "STAR", "proxy"),
 	}
 	asked := [][2]string{{"proxy", "proxy"}, {"host1", "host1"}, {"proxy", "host1"}, {"host1", "host2"}, {"host2", "proxy"}}
 	for _, who := range asked {
@@ -145,7 +145,7 @@ func TestNonsenseIsRefused(t *testing.T) {
 		{`{"rule":{"arrival":"any","src":"any","dst":"02:00","out":"link:proxy"}}`, "write a MAC address like"},
 		{`{"rule":{"arrival":"any","src":"not ` + x + `","dst":"not ` + y + `","out":"link:proxy"}}`, "on one side"},
 		{`{"rule":{"arrival":"somewhere","src":"any","dst":"any","out":"link:proxy"}}`, "port:"},
-		{`{"node":"host2","rule":{"src":"any","dst":"` + x + `","out":"link:host9"}}`, "host2 has links to proxy;"},
+		{`{"node":"host2","rule":{"src":"any","dst":"` + x + `","out":"link:host9"}}`, "host2 has links to proxy"},
 		{`{}`, "write a MAC address like"},
 	}
 	for _, call := range calls {
