@@ -4,9 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/virtuoso-vnet/virtuoso/internal/server/servertest"
 )
@@ -36,5 +39,28 @@ func TestMonitorsFindTotalsAndNoPairs(t *testing.T) {
 	}
 	if regexp.MustCompile(`([0-9a-f]{2}:){5}`).MatchString(text) {
 		t.Errorf("there is a MAC in\n%s", text)
+	}
+}
+
+// docs/api.md has every metric, and none that is not there.
+func TestMetricsAreDocumented(t *testing.T) {
+	code, err := os.ReadFile("metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(b []byte, pattern string) map[string]bool {
+		set := map[string]bool{}
+		for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(b, -1) {
+			set[string(m[1])] = true
+		}
+		return set
+	}
+	want, got := names(code, `"(vnet_[a-z_]+)"`), names(text, "`(vnet_[a-z_]+)[`{]")
+	if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+		t.Errorf("what is counted and what docs/api.md says (-counted +said):\n%s", diff)
 	}
 }
