@@ -32,25 +32,19 @@ func (d device) close() {
 }
 
 // mtu returns the MTU in bytes.
-func (d device) mtu() (int, error) {
-	r, err := unix.NewIfreq(d.name)
-	if err != nil {
-		return 0, fmt.Errorf("cannot name an interface %q: %w", d.name, err)
-	}
-	if err := unix.IoctlIfreq(d.fd, unix.SIOCGIFMTU, r); err != nil {
-		return 0, fmt.Errorf("cannot read the MTU of %q: %w", d.name, err)
-	}
-	return int(r.Uint32()), nil
-}
+func (d device) mtu() (int, error) { return d.number(unix.SIOCGIFMTU, "MTU") }
 
 // txQueue returns how many packets the kernel queues for whoever reads a queue.
-func (d device) txQueue() (int, error) {
+func (d device) txQueue() (int, error) { return d.number(unix.SIOCGIFTXQLEN, "length of the queue") }
+
+// number asks for one of the interface's numbers.
+func (d device) number(request uint, what string) (int, error) {
 	r, err := unix.NewIfreq(d.name)
 	if err != nil {
 		return 0, fmt.Errorf("cannot name an interface %q: %w", d.name, err)
 	}
-	if err := unix.IoctlIfreq(d.fd, unix.SIOCGIFTXQLEN, r); err != nil {
-		return 0, fmt.Errorf("cannot read the length of the queue of %q: %w", d.name, err)
+	if err := unix.IoctlIfreq(d.fd, request, r); err != nil {
+		return 0, fmt.Errorf("cannot read the %s of %q: %w", what, d.name, err)
 	}
 	return int(r.Uint32()), nil
 }
