@@ -54,6 +54,10 @@ func (l *list) detour(w Way, rate float64) {
 			l.refuse(d, "the user forbids link "+e.String())
 			return
 		}
+		if why, no := l.reopens(e); no {
+			l.refuse(d, why)
+			return
+		}
 	}
 	l.detours = append(l.detours, r)
 }

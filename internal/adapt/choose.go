@@ -27,8 +27,8 @@ type budget struct {
 	open map[Ends]bool
 }
 
-// budget counts what is open whatever the limits: what the user has pinned, what other rules than adaptation's take, and what
-// nodes hold that are away.
+// budget counts what is open whatever the limits: what the user has pinned, what is named by rules that adaptation leaves as
+// they are, and what nodes hold that are away.
 func (l *list) budget(set setting) budget {
 	v := l.v
 	b := budget{room: newRoom(v.Config, v.Will), open: map[Ends]bool{}}
@@ -36,7 +36,7 @@ func (l *list) budget(set setting) budget {
 		b.hold(v.Overlay, ends)
 	}
 	for _, link := range v.Overlay.Links {
-		if ends := EndsOf(link.A, link.B); othersTake(v.Overlay, link.A, link.B) || othersTake(v.Overlay, link.B, link.A) {
+		if ends := EndsOf(link.A, link.B); v.leftTake(link.A, link.B) || v.leftTake(link.B, link.A) {
 			b.hold(v.Overlay, ends)
 		}
 	}
@@ -56,11 +56,13 @@ func (b budget) hold(o *overlay.Overlay, ends Ends) {
 	}
 }
 
-// othersTake tells whether a rule at a node that is not adaptation's names the link to its peer.
-func othersTake(o *overlay.Overlay, at, peer overlay.Name) bool {
-	n, side := o.Nodes[at], overlay.AtLink(peer)
+// leftTake tells whether a rule at a node names the link to its peer and is left as it is: because it is not adaptation's, or
+// because it leads on to a node that is away.
+func (v View) leftTake(at, peer overlay.Name) bool {
+	n, side := v.Overlay.Nodes[at], overlay.AtLink(peer)
 	return n != nil && slices.ContainsFunc(n.Rules, func(r overlay.Rule) bool {
-		return r.Origin != overlay.OriginAdapted && (r.Arrival == side || r.Out == side)
+		left := r.Origin != overlay.OriginAdapted || v.frozen(linkOf(at, r))
+		return left && (r.Arrival == side || r.Out == side)
 	})
 }
 

@@ -2,6 +2,7 @@ package adapt
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -33,16 +34,24 @@ func Fastpath(now time.Time, v View) Proposal {
 	return l.propose()
 }
 
-// soon says why a pair waits that talks again, or whose hosts' link was closed of late: what was taken back is not put in
-// place again within the effective bound.
+// soon says why a pair waits that talks again: what was taken back is not put in place again within the effective bound.
 func soon(now time.Time, v View, d direct) (string, bool) {
-	bound := EffectiveBound(v.Bound)
-	restored := v.Past.Pairs[d.pair()].Restored
-	if _, open := v.Overlay.LinkBetween(d.a.Node, d.b.Node); !open {
-		restored = later(restored, v.Past.Closed[d.ends()])
-	}
-	if restored.IsZero() || now.Sub(restored) >= bound {
+	return v.within(now, v.Past.Pairs[d.pair()].Restored)
+}
+
+// reopens says why a link is not opened that was closed of late, for the same reason. What the user has pinned is open.
+func (l *list) reopens(ends Ends) (string, bool) {
+	if _, open := l.v.Overlay.LinkBetween(ends.A, ends.B); open || slices.Contains(l.pins.links(l.v.Overlay), ends) {
 		return "", false
 	}
-	return fmt.Sprintf("taken back %v ago; nothing is reversed within %v", now.Sub(restored).Round(100*time.Millisecond), bound.Round(100*time.Millisecond)), true
+	return l.v.within(l.now, l.v.Past.Closed[ends])
+}
+
+// within tells whether something was taken back within the effective bound.
+func (v View) within(now, taken time.Time) (string, bool) {
+	bound := EffectiveBound(v.Bound)
+	if taken.IsZero() || now.Sub(taken) >= bound {
+		return "", false
+	}
+	return fmt.Sprintf("taken back %v ago; nothing is reversed within %v", now.Sub(taken).Round(100*time.Millisecond), bound.Round(100*time.Millisecond)), true
 }

@@ -69,7 +69,9 @@ type moment struct {
 	edges   [][3]int
 	failed  []string // barred links "host1–host2"
 	away    []int    // hosts
+	pin     string   // a link, of the user's
 	move    [2]int   // VM to host, before the Step
+	plan    [][]int  // of an agent: a VM, the hosts between, another VM
 	refused bool
 	want    string // kinds and whats, one a line; "" = no proposal
 }
@@ -133,6 +135,42 @@ func TestStories(t *testing.T) {
 			{at: 0, edges: [][3]int{{1, 2, 2}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
 			{at: 9, edges: [][3]int{{1, 2, 2}}, move: [2]int{2, 3}, want: "open link host1–host3, divert vm1 and vm2 over host1–host3, restore vm1 and vm2, close link host1–host2"},
 		}},
+		{name: "a link that was just closed is not opened for a VM that moves", before: func(o *overlay.Overlay) { place(o, 7, "host1") }, story: []moment{
+			{at: 0, edges: [][3]int{{1, 3, 2}, {2, 3, 2}}, want: "open link host1–host3, open link host2–host3, divert vm1 and vm3 over host1–host3, divert vm2 and vm3 over host2–host3"},
+			{at: 100, edges: [][3]int{{2, 3, 2}}, want: "restore vm1 and vm3, close link host1–host3"},
+			{at: 101, edges: [][3]int{{2, 3, 2}, {3, 7, 2}}, move: [2]int{2, 1}, want: "restore vm2 and vm3, close link host2–host3"},
+			{at: 102, edges: [][3]int{{2, 3, 2}, {3, 7, 2}}, want: ""},
+			{at: 120, edges: [][3]int{{2, 3, 2}, {3, 7, 2}}, want: "open link host1–host3, divert vm2 and vm3 over host1–host3, divert vm3 and vm7 over host1–host3"},
+		}},
+		{name: "nor for an agent's way over another host", config: Config{Policy: AgentPolicy}, story: []moment{
+			{at: 0, plan: [][]int{{1, 2}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
+			{at: 50, want: "restore vm1 and vm2, close link host1–host2"},
+			{at: 51, plan: [][]int{{1, 2, 3}, {1, 2}}, want: ""},
+			{at: 60, plan: [][]int{{1, 2, 3}, {1, 2}}, want: "open link host1–host2, open link host2–host3, divert vm1 and vm2 over host1–host2, divert vm1 and vm3 over host1–host2–host3"},
+		}},
+		{name: "but for what the user has pinned", config: Config{Policy: AgentPolicy}, story: []moment{
+			{at: 0, plan: [][]int{{1, 2}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
+			{at: 50, want: "restore vm1 and vm2, close link host1–host2"},
+			{at: 51, plan: [][]int{{1, 2, 3}}, pin: "host1–host2", want: "open link host1–host2, open link host2–host3, divert vm1 and vm3 over host1–host2–host3"},
+		}},
+		{name: "a link that a host holds which is away counts", config: Config{Policy: AgentPolicy, MaxPerNode: 2}, story: []moment{
+			{at: 0, plan: [][]int{{1, 2, 3}}, want: "open link host1–host2, open link host2–host3, divert vm1 and vm3 over host1–host2–host3"},
+			{at: 50, plan: [][]int{{2, 4}}, away: []int{3}, want: "restore vm1 and vm3"},
+			{at: 51, plan: [][]int{{2, 4}}, want: "open link host2–host4, divert vm2 and vm4 over host2–host4, restore vm1 and vm3, close link host1–host2, close link host2–host3"},
+		}},
+		{name: "no way that would let frames circle with the user's rules", config: Config{Policy: AgentPolicy}, before: func(o *overlay.Overlay) {
+			for _, ends := range [][2]overlay.Name{{"host1", "host3"}, {"host3", "host4"}} {
+				o.AddLink(overlay.MakeLink(ends[0], ends[1], overlay.OriginUser))
+			}
+			toVM4 := func(at, over overlay.Name) {
+				o.AddRule(at, overlay.Rule{Src: overlay.Match{Kind: overlay.Any}, Dst: overlay.ExactMAC(mac(4)), Out: overlay.AtLink(over)})
+			}
+			toVM4("host3", "host1")
+			toVM4("host4", "host3") // should its port be gone
+		}, story: []moment{
+			{at: 0, plan: [][]int{{3, 1, 4}}, want: ""},
+			{at: 1, plan: [][]int{{3, 2, 4}}, want: "open link host2–host3, open link host2–host4, divert vm3 and vm4 over host3–host2–host4"},
+		}},
 		{name: "a host that is away keeps what it has and holds up nobody else", config: Config{MaxLinks: 2}, story: []moment{
 			{at: 0, edges: [][3]int{{1, 2, 2}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
 			{at: 1, edges: [][3]int{{2, 3, 2}, {3, 4, 1}, {1, 3, 1}}, away: []int{1}, want: "open link host2–host3, divert vm2 and vm3 over host2–host3"},
@@ -158,6 +196,16 @@ func TestStories(t *testing.T) {
 				for _, f := range m.failed {
 					a, b, _ := strings.Cut(f, "–")
 					v.Failed[EndsOf(overlay.Name(a), overlay.Name(b))] = now.Add(time.Minute)
+				}
+				for _, way := range m.plan {
+					w := Way{A: mac(way[0]), B: mac(way[len(way)-1])}
+					for _, i := range way[1 : len(way)-1] {
+						w.Via = append(w.Via, host(i))
+					}
+					v.Plan = append(v.Plan, w)
+				}
+				if a, b, ok := strings.Cut(m.pin, "–"); ok {
+					v.Will.Pins = []overlay.Pin{{A: overlay.Name(a), B: overlay.Name(b)}}
 				}
 				v.Away = map[overlay.Name]bool{}
 				for _, i := range m.away {

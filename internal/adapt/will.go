@@ -1,6 +1,7 @@
 package adapt
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -90,6 +91,46 @@ func (r route) possible(v View) bool {
 	star := len(r.way) == 2 && v.Overlay.IsStar(r.way[0], r.way[1])
 	star = star || len(r.way) == 3 && r.way[1] == v.Overlay.Proxy
 	return !star && !pinned(v.Overlay, r.a, r.b) && !pinned(v.Overlay, r.b, r.a)
+}
+
+// straight are the routes that let no frame circle, whatever other rules there are on their way. Only they are looked at: a
+// direct link's rules meet none but the frames of its two VMs' own ports, and add no circle.
+func (l *list) straight(all []route) []route {
+	if len(all) == 0 {
+		return nil
+	}
+	o := l.v.Overlay.Clone()
+	for name, n := range o.Nodes {
+		n.Rules = slices.DeleteFunc(n.Rules, func(r overlay.Rule) bool {
+			return r.Origin == overlay.OriginAdapted && !l.v.frozen(linkOf(name, r))
+		})
+	}
+	var every []overlay.Rule
+	for _, r := range all {
+		for _, e := range r.hops(o) {
+			if _, open := o.LinkBetween(e.A, e.B); !open {
+				o.AddLink(overlay.MakeLink(e.A, e.B, overlay.OriginAdapted))
+			}
+		}
+		for _, p := range r.rules() {
+			n := o.Nodes[p.node]
+			n.Rules, every = append(n.Rules, p.rule), append(every, p.rule)
+		}
+	}
+	if len(o.CyclesOf(every...)) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(r route) bool {
+		var own []overlay.Rule
+		for _, p := range r.rules() {
+			own = append(own, p.rule)
+		}
+		cycles := o.CyclesOf(own...)
+		if len(cycles) > 0 {
+			l.refuse(r.direct, fmt.Sprintf("the way %s cannot be had with the other rules there are: %s", r, cycles[0]))
+		}
+		return len(cycles) > 0
+	})
 }
 
 // held are the links that the user has pinned and that can be had now.

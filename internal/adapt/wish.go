@@ -39,6 +39,7 @@ type list struct {
 	byEnds  map[Ends]*wish
 	asked   map[vttif.Pair]bool
 	placed  map[vttif.Pair]bool // pairs with adapted rules
+	pins    setting             // what is there because the user pinned it
 	detours []route
 	not     []Refusal
 }
@@ -48,6 +49,8 @@ func wanting(now time.Time, v View) *list {
 	for _, pair := range adaptedPairs(v.Overlay) {
 		l.placed[pair] = true
 	}
+	usable := func(e Ends) bool { return !v.frozen(e) && !barred(v, e, now) }
+	l.pins = setting{routes: routes(v, usable), held: held(v, usable)}
 	return l
 }
 
@@ -66,6 +69,10 @@ func (l *list) want(a, b ether.MAC, rate float64, group string) {
 		return
 	}
 	if why, no := l.unwilling(d); no {
+		l.refuse(d, why)
+		return
+	}
+	if why, no := l.reopens(ends); no {
 		l.refuse(d, why)
 		return
 	}
@@ -130,10 +137,9 @@ func (l *list) wishes() (wishes []wish) {
 // propose turns the wishes into the change that is due, if any is.
 func (l *list) propose() Proposal {
 	v, now := l.v, l.now
-	usable := func(e Ends) bool { return !v.frozen(e) && !barred(v, e, now) }
-	set := setting{routes: routes(v, usable), held: held(v, usable)}
+	set := setting{routes: l.straight(l.pins.routes), held: l.pins.held}
 	wishes, budget := l.wishes(), l.budget(set)
-	set.routes = append(set.routes, l.within(budget, l.detours)...)
+	set.routes = slices.Concat(set.routes, l.within(budget, l.straight(l.detours)))
 	set.chosen = l.choose(wishes, budget)
 	c := newChange(v, set, l.why(wishes, set.chosen))
 	slices.SortFunc(l.not, func(a, b Refusal) int { return a.Pair.Compare(b.Pair) })
