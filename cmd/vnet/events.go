@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	api "github.com/virtuoso-vnet/virtuoso/api/vnet/v1"
+	"github.com/virtuoso-vnet/virtuoso/internal/node"
 )
 
 func eventsCommand(c *cli) *cobra.Command {
@@ -36,6 +37,7 @@ and link.down. With -o json each event is an object on a line of its own.`,
 		}),
 	}
 	cmd.Flags().StringSliceVar(&req.Kinds, "kind", nil, "only events of this `kind`, such as link.up")
+	complete(cmd, "kind", node.Kinds)
 	cmd.Flags().Uint32Var(&req.Backlog, "backlog", 0, "first the last `N` events")
 	return cmd
 }

@@ -20,7 +20,7 @@ const eventsKept = 512
 type Event struct {
 	Time   time.Time
 	Node   string
-	Kind   string // link, move, change, adapt, warning
+	Kind   string // of Kinds
 	Text   string
 	Fields map[string]string
 }

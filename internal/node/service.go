@@ -279,6 +279,9 @@ func (n *Node) linkTo(peer overlay.Name) (out *vnetv1.Link) {
 
 // WatchEvents sends what happens at this node until ctx ends.
 func (n *Node) WatchEvents(ctx context.Context, req *vnetv1.WatchEventsRequest, send func(*vnetv1.WatchEventsResponse) error) error {
+	if err := checkKinds(req.GetKinds()); err != nil {
+		return err
+	}
 	_, at, _ := n.events.Since(0)
 	at = max(0, at-int(min(req.GetBacklog(), eventsKept)))
 	for {
