@@ -63,12 +63,15 @@ func clientCreateCommand(c *cli) *cobra.Command {
 			if ttl > 0 {
 				req.Ttl = durationpb.New(ttl)
 			}
+			if file == "" {
+				file = args[0] + ".pem"
+			}
+			if _, err := os.Lstat(file); err == nil { // before a key is made that nobody could have
+				return fmt.Errorf("cannot write the key: %s is there already; name another --file", file)
+			}
 			resp, err := ask(cmd, c.daemon().CreateClient, req)
 			if err != nil {
 				return err
-			}
-			if file == "" {
-				file = args[0] + ".pem"
 			}
 			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
