@@ -99,12 +99,7 @@ func (l *list) straight(all []route) []route {
 	if len(all) == 0 {
 		return nil
 	}
-	o := l.v.Overlay.Clone()
-	for name, n := range o.Nodes {
-		n.Rules = slices.DeleteFunc(n.Rules, func(r overlay.Rule) bool {
-			return r.Origin == overlay.OriginAdapted && !l.v.frozen(linkOf(name, r))
-		})
-	}
+	o := l.v.meeting(all)
 	var every []overlay.Rule
 	for _, r := range all {
 		for _, e := range r.hops(o) {
@@ -131,6 +126,28 @@ func (l *list) straight(all []route) []route {
 		}
 		return len(cycles) > 0
 	})
+}
+
+// meeting is the overlay with no more rules than frames of these routes could meet: without adaptation's, but for those that
+// stay because a node is away, and without those of other VMs.
+func (v View) meeting(all []route) *overlay.Overlay {
+	ours := map[overlay.Match]bool{}
+	for _, r := range all {
+		ours[overlay.ExactMAC(r.a.MAC)], ours[overlay.ExactMAC(r.b.MAC)] = true, true
+	}
+	met := func(m overlay.Match) bool { return m.Kind != overlay.Exact || ours[m] }
+	o := *v.Overlay
+	o.Links, o.Nodes = slices.Clone(o.Links), make(map[overlay.Name]*overlay.Node, len(o.Nodes))
+	for name, n := range v.Overlay.Nodes {
+		next := &overlay.Node{Name: name, Ports: n.Ports}
+		for _, r := range n.Rules {
+			if met(r.Src) && met(r.Dst) && (r.Origin != overlay.OriginAdapted || v.frozen(linkOf(name, r))) {
+				next.Rules = append(next.Rules, r)
+			}
+		}
+		o.Nodes[name] = next
+	}
+	return &o
 }
 
 // held are the links that the user has pinned and that can be had now.
