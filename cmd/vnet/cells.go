@@ -38,6 +38,14 @@ func (f *labFlags) add(cmd *cobra.Command, only []string) {
 	cmd.Flags().StringSliceVar(&f.only, "only", only, "`cells`, as cluster8/ring")
 }
 
+// ready says why an experiment cannot begin, as long as that costs nothing.
+func (f *labFlags) ready() error {
+	if err := readyDir(f.dir); err != nil {
+		return err
+	}
+	return lab.Preflight()
+}
+
 func cellsCommand(c *cli) *cobra.Command {
 	var f labFlags
 	var runs int
@@ -51,7 +59,7 @@ runs each, take 25 minutes; the lab needs the machine for itself to be right wit
 		Example: "  vnet experiment cells --quick\n  vnet experiment cells --only metro4/bus,wide4/ring --out docs/experiments",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
-			if err := lab.Preflight(); err != nil {
+			if err := f.ready(); err != nil {
 				return err
 			}
 			if f.quick {
@@ -89,7 +97,7 @@ machine has it, in a second lab like it. Three minutes a cell.`,
 		Example: "  vnet experiment baselines --only cluster4/ring",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
-			if err := lab.Preflight(); err != nil {
+			if err := f.ready(); err != nil {
 				return err
 			}
 			var all []cells.Trial
@@ -124,7 +132,7 @@ messages.`,
 		Example: "  vnet experiment speedup --bytes 2000000",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
-			if err := lab.Preflight(); err != nil {
+			if err := f.ready(); err != nil {
 				return err
 			}
 			if f.quick {
@@ -163,7 +171,7 @@ and count the changes that adaptation makes, and those that it takes back within
 		Example: "  vnet experiment alternation --turn 1s",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(cmd *cobra.Command, _ []string) error {
-			if err := lab.Preflight(); err != nil {
+			if err := f.ready(); err != nil {
 				return err
 			}
 			var all []trials.Alternation

@@ -37,6 +37,9 @@ no lab: the inference alone, in virtual time.`,
 		Example: "  vnet experiment " + name + " --out docs/experiments",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(*cobra.Command, []string) error {
+			if err := readyDir(dir); err != nil {
+				return err
+			}
 			all := []figures.Figure{measure(true, quick), measure(false, quick)}
 			for _, f := range all {
 				for ext, write := range map[string]func(io.Writer) error{".svg": f.SVG, ".csv": f.CSV} {
@@ -66,6 +69,22 @@ no lab: the inference alone, in virtual time.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all points as JSON")
 	cmd.Flags().StringVar(&dir, "out", ".", "`directory` for the files")
 	return cmd
+}
+
+// readyDir makes the directory for an experiment's files and sees that it can be written to: before minutes are measured.
+func readyDir(dir string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(dir, ".vnet-*"); err == nil {
+			f.Close()
+			err = os.Remove(f.Name())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot keep what is measured: %w; name another directory with --out", err)
+	}
+	return nil
 }
 
 func writeFile(path string, write func(io.Writer) error) error {

@@ -26,6 +26,9 @@ of TCP (docs/experiments.md). It prints a table beside the paper's numbers and w
 		Example: "  vnet experiment " + e.Name + " --quick\n  vnet experiment " + e.Name + " --out docs/experiments --seed 1",
 		Args:    cobra.NoArgs,
 		RunE: c.do(func(*cobra.Command, []string) error {
+			if err := readyDir(dir); err != nil {
+				return err
+			}
 			if seed == 0 {
 				seed = uint64(time.Now().UnixNano())
 			}
