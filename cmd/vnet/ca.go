@@ -66,16 +66,15 @@ func clientCreateCommand(c *cli) *cobra.Command {
 			if file == "" {
 				file = args[0] + ".pem"
 			}
-			if _, err := os.Lstat(file); err == nil { // before a key is made that nobody could have
-				return fmt.Errorf("cannot write the key: %s is there already; name another --file", file)
+			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // before a key is made that nobody could have
+			if err != nil {
+				return fmt.Errorf("cannot write the key: %w; name another --file", err)
 			}
 			resp, err := ask(cmd, c.daemon().CreateClient, req)
 			if err != nil {
+				f.Close()
+				_ = os.Remove(file) // it is empty
 				return err
-			}
-			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-			if err != nil {
-				return fmt.Errorf("cannot write the key: %w; name another --file", err)
 			}
 			_, err = f.WriteString(resp.GetIdentity())
 			if closeErr := f.Close(); err == nil {

@@ -81,8 +81,13 @@ func newChange(v View, set setting, why func(vttif.Pair) string) *change {
 			c.divert(w.ends.String(), d, d.rules(), missing)
 		}
 	}
-	for _, ends := range set.links(v.Overlay) {
-		c.hold(ends)
+	for _, r := range set.routes {
+		for _, ends := range r.hops(v.Overlay) {
+			c.hold(ends, r.group)
+		}
+	}
+	for _, ends := range set.held {
+		c.hold(ends, "pinned")
 	}
 	for _, r := range set.routes {
 		c.divert(r.String(), r.direct, r.rules(), missing)
@@ -93,14 +98,18 @@ func newChange(v View, set setting, why func(vttif.Pair) string) *change {
 	return c
 }
 
-// hold opens a link because the user pinned it.
-func (c *change) hold(ends Ends) {
+// hold opens a link because the user has pinned it, or a plan's way takes it.
+func (c *change) hold(ends Ends, group string) {
 	if _, ok := c.target.LinkBetween(ends.A, ends.B); ok {
 		return
 	}
 	c.target.AddLink(overlay.MakeLink(ends.A, ends.B, overlay.OriginAdapted))
 	c.opens++
-	c.add(OpenLink, ends.String(), "the user has pinned it")
+	reason := "the user has pinned it"
+	if group == "plan" {
+		reason = c.planned
+	}
+	c.add(OpenLink, ends.String(), reason)
 }
 
 // drop takes out adapted rules that are not wanted, and what is left from missing; it returns the pairs that lose rules.

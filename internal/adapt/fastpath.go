@@ -36,22 +36,30 @@ func Fastpath(now time.Time, v View) Proposal {
 
 // soon says why a pair waits that talks again: what was taken back is not put in place again within the effective bound.
 func soon(now time.Time, v View, d direct) (string, bool) {
-	return v.within(now, v.Past.Pairs[d.pair()].Restored)
+	ago, bound, recent := v.since(now, v.Past.Pairs[d.pair()].Restored)
+	if !recent {
+		return "", false
+	}
+	return fmt.Sprintf("taken back %v ago; nothing is reversed within %v", ago, bound), true
 }
 
-// reopens says why a link is not opened that was closed of late, for the same reason. What the user has pinned is open.
+// reopens says why a link is not opened that was closed of late, whoever closed it. What the user has pinned is open.
 func (l *list) reopens(ends Ends) (string, bool) {
-	if _, open := l.v.Overlay.LinkBetween(ends.A, ends.B); open || slices.Contains(l.pins.links(l.v.Overlay), ends) {
+	ago, bound, recent := l.v.since(l.now, l.v.Past.Closed[ends])
+	if !recent || slices.Contains(l.pins.links(l.v.Overlay), ends) {
 		return "", false
 	}
-	return l.v.within(l.now, l.v.Past.Closed[ends])
+	if _, open := l.v.Overlay.LinkBetween(ends.A, ends.B); open {
+		return "", false
+	}
+	return fmt.Sprintf("link %s was closed %v ago; none is opened again within %v", ends, ago, bound), true
 }
 
-// within tells whether something was taken back within the effective bound.
-func (v View) within(now, taken time.Time) (string, bool) {
-	bound := EffectiveBound(v.Bound)
+// since tells how long ago something was taken back, when that is within the effective bound, both to be shown.
+func (v View) since(now, taken time.Time) (ago, bound time.Duration, recent bool) {
+	bound = EffectiveBound(v.Bound)
 	if taken.IsZero() || now.Sub(taken) >= bound {
-		return "", false
+		return 0, 0, false
 	}
-	return fmt.Sprintf("taken back %v ago; nothing is reversed within %v", now.Sub(taken).Round(100*time.Millisecond), bound.Round(100*time.Millisecond)), true
+	return now.Sub(taken).Round(100 * time.Millisecond), bound.Round(100 * time.Millisecond), true
 }

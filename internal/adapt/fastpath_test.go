@@ -74,6 +74,7 @@ type moment struct {
 	plan    [][]int  // of an agent: a VM, the hosts between, another VM
 	refused bool
 	want    string // kinds and whats, one a line; "" = no proposal
+	says    string // a part of the reason of a step or a refusal
 }
 
 // carryOut numbers the new rules, as the Proxy does.
@@ -87,6 +88,30 @@ func carryOut(p Proposal) *overlay.Overlay {
 		}
 	}
 	return o
+}
+
+// turnsBack has rules of the user's for vm4 that host1 must not be led into: what its port does not take goes round host3 and host1.
+func turnsBack(o *overlay.Overlay) {
+	for _, ends := range [][2]overlay.Name{{"host1", "host3"}, {"host3", "host4"}} {
+		o.AddLink(overlay.MakeLink(ends[0], ends[1], overlay.OriginUser))
+	}
+	toVM4 := func(at, over overlay.Name) {
+		o.AddRule(at, overlay.Rule{Src: overlay.Match{Kind: overlay.Any}, Dst: overlay.ExactMAC(mac(4)), Out: overlay.AtLink(over)})
+	}
+	toVM4("host3", "host1")
+	toVM4("host4", "host3") // should its port be gone
+}
+
+// reasons are those of what is done and of what is not, one a line.
+func reasons(p Proposal) string {
+	var text strings.Builder
+	for _, s := range p.Steps {
+		fmt.Fprintln(&text, s.Kind, s.What+":", s.Reason)
+	}
+	for _, r := range p.Not {
+		fmt.Fprintln(&text, "not", r.What+":", r.Reason)
+	}
+	return text.String()
 }
 
 func TestStories(t *testing.T) {
@@ -138,14 +163,15 @@ func TestStories(t *testing.T) {
 		{name: "a link that was just closed is not opened for a VM that moves", before: func(o *overlay.Overlay) { place(o, 7, "host1") }, story: []moment{
 			{at: 0, edges: [][3]int{{1, 3, 2}, {2, 3, 2}}, want: "open link host1–host3, open link host2–host3, divert vm1 and vm3 over host1–host3, divert vm2 and vm3 over host2–host3"},
 			{at: 100, edges: [][3]int{{2, 3, 2}}, want: "restore vm1 and vm3, close link host1–host3"},
-			{at: 101, edges: [][3]int{{2, 3, 2}, {3, 7, 2}}, move: [2]int{2, 1}, want: "restore vm2 and vm3, close link host2–host3"},
+			{at: 101, edges: [][3]int{{2, 3, 2}, {3, 7, 2}}, move: [2]int{2, 1}, want: "restore vm2 and vm3, close link host2–host3",
+				says: "link host1–host3 was closed 0s ago; none is opened again within 6s"},
 			{at: 102, edges: [][3]int{{2, 3, 2}, {3, 7, 2}}, want: ""},
 			{at: 120, edges: [][3]int{{2, 3, 2}, {3, 7, 2}}, want: "open link host1–host3, divert vm2 and vm3 over host1–host3, divert vm3 and vm7 over host1–host3"},
 		}},
 		{name: "nor for an agent's way over another host", config: Config{Policy: AgentPolicy}, story: []moment{
 			{at: 0, plan: [][]int{{1, 2}}, want: "open link host1–host2, divert vm1 and vm2 over host1–host2"},
 			{at: 50, want: "restore vm1 and vm2, close link host1–host2"},
-			{at: 51, plan: [][]int{{1, 2, 3}, {1, 2}}, want: ""},
+			{at: 51, plan: [][]int{{1, 2, 3}, {1, 2}}, want: "", says: "link host1–host2 was closed"},
 			{at: 60, plan: [][]int{{1, 2, 3}, {1, 2}}, want: "open link host1–host2, open link host2–host3, divert vm1 and vm2 over host1–host2, divert vm1 and vm3 over host1–host2–host3"},
 		}},
 		{name: "but for what the user has pinned", config: Config{Policy: AgentPolicy}, story: []moment{
@@ -154,21 +180,12 @@ func TestStories(t *testing.T) {
 			{at: 51, plan: [][]int{{1, 2, 3}}, pin: "host1–host2", want: "open link host1–host2, open link host2–host3, divert vm1 and vm3 over host1–host2–host3"},
 		}},
 		{name: "a link that a host holds which is away counts", config: Config{Policy: AgentPolicy, MaxPerNode: 2}, story: []moment{
-			{at: 0, plan: [][]int{{1, 2, 3}}, want: "open link host1–host2, open link host2–host3, divert vm1 and vm3 over host1–host2–host3"},
+			{at: 0, plan: [][]int{{1, 2, 3}}, want: "open link host1–host2, open link host2–host3, divert vm1 and vm3 over host1–host2–host3", says: "open link host1–host2: plan: of a test"},
 			{at: 50, plan: [][]int{{2, 4}}, away: []int{3}, want: "restore vm1 and vm3"},
 			{at: 51, plan: [][]int{{2, 4}}, want: "open link host2–host4, divert vm2 and vm4 over host2–host4, restore vm1 and vm3, close link host1–host2, close link host2–host3"},
 		}},
-		{name: "no way that would let frames circle with the user's rules", config: Config{Policy: AgentPolicy}, before: func(o *overlay.Overlay) {
-			for _, ends := range [][2]overlay.Name{{"host1", "host3"}, {"host3", "host4"}} {
-				o.AddLink(overlay.MakeLink(ends[0], ends[1], overlay.OriginUser))
-			}
-			toVM4 := func(at, over overlay.Name) {
-				o.AddRule(at, overlay.Rule{Src: overlay.Match{Kind: overlay.Any}, Dst: overlay.ExactMAC(mac(4)), Out: overlay.AtLink(over)})
-			}
-			toVM4("host3", "host1")
-			toVM4("host4", "host3") // should its port be gone
-		}, story: []moment{
-			{at: 0, plan: [][]int{{3, 1, 4}}, want: ""},
+		{name: "no way that would let frames circle with the user's rules", config: Config{Policy: AgentPolicy}, before: turnsBack, story: []moment{
+			{at: 0, plan: [][]int{{3, 1, 4}}, want: "", says: "the way host3–host1–host4 cannot be had with the other rules there are: frames src"},
 			{at: 1, plan: [][]int{{3, 2, 4}}, want: "open link host2–host3, open link host2–host4, divert vm3 and vm4 over host3–host2–host4"},
 		}},
 		{name: "a host that is away keeps what it has and holds up nobody else", config: Config{MaxLinks: 2}, story: []moment{
@@ -197,6 +214,7 @@ func TestStories(t *testing.T) {
 					a, b, _ := strings.Cut(f, "–")
 					v.Failed[EndsOf(overlay.Name(a), overlay.Name(b))] = now.Add(time.Minute)
 				}
+				v.PlanWhy = "of a test"
 				for _, way := range m.plan {
 					w := Way{A: mac(way[0]), B: mac(way[len(way)-1])}
 					for _, i := range way[1 : len(way)-1] {
@@ -214,6 +232,9 @@ func TestStories(t *testing.T) {
 				got, ok := p.Step(now, v)
 				if text := strings.Join(whats(got.Steps), ", "); text != m.want || ok != (m.want != "") {
 					t.Fatalf("at %d s: proposed\n%s\nwant\n%s", m.at, text, m.want)
+				}
+				if !strings.Contains(reasons(got), m.says) {
+					t.Fatalf("at %d s: no reason is %q:\n%s", m.at, m.says, reasons(got))
 				}
 				if ok && !m.refused {
 					o = carryOut(got)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/virtuoso-vnet/virtuoso/internal/ether"
 	"github.com/virtuoso-vnet/virtuoso/internal/overlay"
 )
 
@@ -112,19 +113,18 @@ func (l *list) straight(all []route) []route {
 			n.Rules, every = append(n.Rules, p.rule), append(every, p.rule)
 		}
 	}
-	if len(o.CyclesOf(every...)) == 0 {
-		return all
+	circles := map[string]overlay.Cycle{}
+	for _, c := range o.CyclesOf(every...) {
+		circles[c.Class] = c
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(r route) bool {
-		var own []overlay.Rule
-		for _, p := range r.rules() {
-			own = append(own, p.rule)
+		for _, ends := range [2][2]ether.MAC{{r.a.MAC, r.b.MAC}, {r.b.MAC, r.a.MAC}} {
+			if c, bad := circles[fmt.Sprintf("src %s dst %s", ends[0], ends[1])]; bad {
+				l.refuse(r.direct, fmt.Sprintf("the way %s cannot be had with the other rules there are: %s", r, c))
+				return true
+			}
 		}
-		cycles := o.CyclesOf(own...)
-		if len(cycles) > 0 {
-			l.refuse(r.direct, fmt.Sprintf("the way %s cannot be had with the other rules there are: %s", r, cycles[0]))
-		}
-		return len(cycles) > 0
+		return false
 	})
 }
 

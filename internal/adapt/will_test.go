@@ -69,6 +69,17 @@ func TestTheUsersWill(t *testing.T) {
 	}
 }
 
+// A pinned way that would let frames circle is not taken, and that is what is said of it, also when the two talk.
+func TestAPinThatWouldCircle(t *testing.T) {
+	o := star(4)
+	turnsBack(o)
+	pin := overlay.Pin{Kind: overlay.PinPath, X: mac(3), Y: mac(4), Via: []overlay.Name{"host1"}}
+	got, ok := NewPlanner(Config{}).Step(start, View{Overlay: o, Topology: topology(1, [3]int{3, 4, 9}), Will: overlay.Will{Pins: []overlay.Pin{pin}}})
+	if ok || len(got.Not) != 1 || !strings.Contains(got.Not[0].Reason, "the way host3–host1–host4 cannot be had with the other rules there are: frames src") {
+		t.Errorf("%v\n%s", ok, reasons(got))
+	}
+}
+
 // Whatever the user pins, what is proposed can be carried out in stages and has no circle.
 func TestPinsAreSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -50,7 +50,7 @@ func wanting(now time.Time, v View) *list {
 		l.placed[pair] = true
 	}
 	usable := func(e Ends) bool { return !v.frozen(e) && !barred(v, e, now) }
-	l.pins = setting{routes: routes(v, usable), held: held(v, usable)}
+	l.pins = setting{routes: l.straight(routes(v, usable)), held: held(v, usable)}
 	return l
 }
 
@@ -116,10 +116,12 @@ func (l *list) unwilling(d direct) (string, bool) {
 	return soon(l.now, l.v, d)
 }
 
+// refuse says why a pair does not get what was asked for; the first reason counts.
 func (l *list) refuse(d direct, why string) {
-	if len(l.not) < maxRefusals {
-		l.not = append(l.not, Refusal{Pair: d.pair(), Ends: d.ends(), What: fmt.Sprintf("%s over %s", d, d.ends()), Reason: why})
+	if len(l.not) >= maxRefusals || slices.ContainsFunc(l.not, func(r Refusal) bool { return r.Pair == d.pair() }) {
+		return
 	}
+	l.not = append(l.not, Refusal{Pair: d.pair(), Ends: d.ends(), What: fmt.Sprintf("%s over %s", d, d.ends()), Reason: why})
 }
 
 // wishes are all links worth having, in order of their ends.
@@ -137,7 +139,7 @@ func (l *list) wishes() (wishes []wish) {
 // propose turns the wishes into the change that is due, if any is.
 func (l *list) propose() Proposal {
 	v, now := l.v, l.now
-	set := setting{routes: l.straight(l.pins.routes), held: l.pins.held}
+	set := l.pins
 	wishes, budget := l.wishes(), l.budget(set)
 	set.routes = slices.Concat(set.routes, l.within(budget, l.straight(l.detours)))
 	set.chosen = l.choose(wishes, budget)

@@ -42,7 +42,7 @@ func checkKinds(kinds []string) error {
 			family, _, _ := strings.Cut(kind, ".")
 			families = append(families, family)
 		}
-		return vnetv1.Errorf(connect.CodeInvalidArgument, "cannot watch for events of kind %q: there is no such kind", k).
+		return vnetv1.Errorf(connect.CodeInvalidArgument, "cannot watch for events of kind %q: this daemon knows no such kind", k).
 			WithHint("choose of %s; each is all of its kinds, such as link.up (docs/api.md has the list)", strings.Join(slices.Compact(families), ", "))
 	}
 	return nil

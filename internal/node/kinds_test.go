@@ -75,7 +75,7 @@ func TestKindsThatThereAreNotAreRefused(t *testing.T) {
 	}
 	for _, bad := range []string{"nonsense", "link.", "lin", "link.upp", ""} {
 		err := vnetv1.AsError(checkKinds([]string{"link", bad}))
-		if err == nil || !strings.Contains(err.Error(), "no such kind") || !strings.Contains(err.Hint, "adapt, address, certificate, change") {
+		if err == nil || !strings.Contains(err.Error(), "knows no such kind") || !strings.Contains(err.Hint, "adapt, address, certificate, change") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

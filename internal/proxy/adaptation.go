@@ -151,13 +151,16 @@ func (h *hub) view(now time.Time) adapt.View {
 // adapted tells of every step, with its reason.
 func (h *hub) adapted(p adapt.Proposal, err error) {
 	for _, s := range p.Steps {
-		kind := "adapt." + strings.ReplaceAll(s.Kind.String(), " ", "_")
+		kind := stepKind(s.Kind)
 		if err != nil {
 			kind = "adapt.failed"
 		}
 		h.p.event(kind, fmt.Sprintf("%s %s: %s", s.Kind, s.What, s.Reason), map[string]string{"what": s.What, "reason": s.Reason})
 	}
 }
+
+// stepKind is the kind of the event that tells of a step.
+func stepKind(k adapt.Kind) string { return "adapt." + strings.ReplaceAll(k.String(), " ", "_") }
 
 // unplannable leaves alone for a while what cannot even be begun. Mostly the user's rules do not allow it, and would circle
 // with it: then it is the links that the proposal wanted.
