@@ -63,6 +63,11 @@ func TestOffloadsAreSwitchedUnderLoad(t *testing.T) {
 		}
 	}
 	t.Logf("why each is off: %v", before)
+	answers := func() bool {
+		_, err := w.Output(w.Context(), "a0", "ping", "-c", "1", "-W", "1", w.Address("b0").String())
+		return err == nil
+	}
+	w.eventually(5*time.Second, "the guests know each other's address", answers) // packets that wait for it in a guest's kernel are overtaken there
 	s := w.stream("a0", "b0", 4000, "--bytes", "1200")
 	w.switchAll()
 	sent, r := s.stop()
@@ -94,8 +99,5 @@ func TestOffloadsAreSwitchedUnderLoad(t *testing.T) {
 			t.Errorf("status does not say %q:\n%s", want, text)
 		}
 	}
-	w.eventually(5*time.Second, "frames flow after the restart", func() bool {
-		_, err := w.Output(w.Context(), "a0", "ping", "-c", "1", "-W", "1", w.Address("b0").String())
-		return err == nil
-	})
+	w.eventually(5*time.Second, "frames flow after the restart", answers)
 }
