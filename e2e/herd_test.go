@@ -388,7 +388,8 @@ func (h *herd) account(deaf []*herdHost, said string) {
 			why = why || lost(c, err) || strings.Contains(said, "link to "+end.id.Name+" is down")
 			h.Log(c.GetNodes(), err)
 		}
-		if h.Logf("%s did not hear %s", next.id.Name, o.id.Name); !why {
+		h.Logf("%s did not hear %s", next.id.Name, o.id.Name)
+		if !why {
 			h.Errorf("nobody says where %s's word to %s was lost; the Proxy: %v", o.id.Name, next.id.Name, proxy.GetNodes())
 		}
 	}

@@ -119,7 +119,7 @@ func (l *list) straight(all []route) []route {
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(r route) bool {
 		for _, ends := range [2][2]ether.MAC{{r.a.MAC, r.b.MAC}, {r.b.MAC, r.a.MAC}} {
-			if c, bad := circles[fmt.Sprintf("src %s dst %s", ends[0], ends[1])]; bad {
+			if c, bad := circles[overlay.ClassOf(ends[0], ends[1])]; bad {
 				l.refuse(r.direct, fmt.Sprintf("the way %s cannot be had with the other rules there are: %s", r, c))
 				return true
 			}

@@ -25,6 +25,9 @@ func (c class) String() string {
 	return "src " + text(c.src, c.otherSrc) + " dst " + text(c.dst, c.otherDst)
 }
 
+// ClassOf is the class of the frames from one VM to another, as a Cycle names it.
+func ClassOf(src, dst ether.MAC) string { return class{src: src, dst: dst}.String() }
+
 // MaxKinds is how many kinds of frames the rules of an overlay may tell apart: each is looked at by itself, in some microseconds. Rules
 // for each pair of 700 VMs stay below; thousands of rules for sources beside thousands for destinations do not.
 const MaxKinds = 500_000
